@@ -1,0 +1,1 @@
+"""The doors of interfaces.py, opened: disk, threads, processes."""

@@ -1,0 +1,1 @@
+"""Reads a project's tree and history in a thread."""

@@ -1,0 +1,1 @@
+"""The domain: pure and synchronous, no file, process or socket."""

@@ -1,0 +1,1 @@
+"""Events: what they are, who wants them, who waits for them."""

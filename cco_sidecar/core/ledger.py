@@ -1,0 +1,77 @@
+"""What must last, as records: every keeper of state writes through here and is restored from here."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from cco_sidecar.interfaces import IJournal
+
+Record = tuple[str, object]
+"""A kind and a body that msgspec can encode."""
+
+
+class Keeper(Protocol):
+    """A part of the domain whose state lasts; it owns the record kinds it names."""
+
+    kinds: tuple[str, ...]
+
+    def restore(self, kind: str, body: Any) -> None:
+        """Apply one record, as it was written, in the order of writing."""
+
+    def snapshot(self) -> Iterable[Record]:
+        """Give records that, restored into a new keeper, make the state as it is now."""
+
+
+class _Line(msgspec.Struct):
+    k: str
+    b: msgspec.Raw
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def encode(kind: str, body: object) -> bytes:
+    """Make the JSON text of a record."""
+    return _encode({"k": kind, "b": body})
+
+
+@define(eq=False)
+class Ledger:
+    """The journal of one project, as its keepers see it."""
+
+    _journal: IJournal
+    _keepers: dict[str, Keeper] = field(factory=dict)
+
+    def join(self, keeper: Keeper) -> None:
+        """Let ``keeper`` have its records at recovery and write its state into snapshots."""
+        for kind in keeper.kinds:
+            if kind in self._keepers:
+                raise ValueError(f"two keepers want the record kind {kind!r}")
+            self._keepers[kind] = keeper
+
+    def record(self, kind: str, body: object) -> "Deferred[None]":
+        """Fire when the record is on disk; raises as `IJournal.append`."""
+        return self._journal.append(encode(kind, body))
+
+    def note(self, kind: str, body: object) -> None:
+        """Write a record that a crash may lose."""
+        self._journal.note(encode(kind, body))
+
+    def restore(self, text: bytes) -> None:
+        """Apply one recovered record; kinds of a later version are passed over."""
+        line = _decode(text)
+        keeper = self._keepers.get(line.k)
+        if keeper is not None:
+            keeper.restore(line.k, msgspec.json.decode(line.b))
+
+    def snapshot(self) -> Iterable[bytes]:
+        """Give the state of all keepers as records."""
+        for keeper in dict.fromkeys(self._keepers.values()):
+            for kind, body in keeper.snapshot():
+                yield encode(kind, body)
+
+

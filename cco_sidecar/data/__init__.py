@@ -1,0 +1,1 @@
+"""Packaged roster, workflows and runners."""

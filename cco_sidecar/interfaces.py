@@ -1,0 +1,155 @@
+"""The doors to the outside: what the core asks of disk, threads and processes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+
+class IJournal(Interface):
+    """An append-only log of records, each a JSON text; what is acknowledged survives ``kill -9``."""
+
+    trouble = Attribute("None, or the sentence that says why the journal takes nothing (str).")
+    size_bytes = Attribute("How much the segments hold on disk (int).")
+
+    def append(record: bytes) -> "Deferred[None]":  # type: ignore[empty-body]
+        """Fire when ``record`` is on disk; records are on disk, and acknowledged, in the order of the calls.
+
+        :raises StorageFull: the disk is full; nothing of the record remains.
+        :raises EventLogUnavailable: the log failed earlier, is stopping, or has too much waiting.
+        """
+
+    def note(record: bytes) -> None:
+        """Write ``record`` with the next batch; nobody waits for it, and a crash may lose it."""
+
+    def flush() -> "Deferred[None]":  # type: ignore[empty-body]
+        """Fire when all that was appended or noted so far is on disk."""
+
+
+@frozen
+class StoredResult:
+    """A result as it lies on disk: the names that find it, and the whole JSON object."""
+
+    result_id: str
+    agent_id: str
+    agent_type: str
+    issue_id: str
+    project_id: str
+    status: str
+    timestamp: str
+    body: bytes
+
+
+@frozen
+class ResultEntry:
+    """A line of a listing of results; ``timestamp`` is RFC 3339."""
+
+    id: str
+    agent_id: str
+    agent_type: str
+    issue_id: str
+    project_id: str
+    status: str
+    timestamp: str
+
+
+@frozen
+class ResultListing:
+    """All results found, newest first, and the paths (below the storage) that could not be read."""
+
+    entries: Sequence[ResultEntry]
+    damaged: Sequence[str]
+
+
+class IResultStore(Interface):
+    """Keeps results: each for ever under its own id, the newest of a type under the type's name."""
+
+    def store(result: StoredResult) -> "Deferred[Path]":  # type: ignore[empty-body]
+        """Fire with the absolute path of the type's newest result when both files are on disk.
+
+        :raises StorageFull: the disk is full.
+        :raises StorageWriteFailed: any other write error.
+        """
+
+    def listing(project_id: str, issue_id: str | None) -> "Deferred[ResultListing]":  # type: ignore[empty-body]
+        """Fire with every result of the project, or of one of its issues."""
+
+    def newest(project_id: str, issue_id: str, agent_type: str) -> "Deferred[bytes]":  # type: ignore[empty-body]
+        """Fire with the newest result of that type.
+
+        :raises NotFound: there is none.
+        :raises StorageReadFailed: it cannot be read.
+        """
+
+    def by_id(project_id: str, result_id: str) -> "Deferred[bytes]":  # type: ignore[empty-body]
+        """Fire with the result of that id; raises as `newest`."""
+
+
+@frozen
+class LaunchOrder:
+    """All it takes to start an agent's process.
+
+    ``command`` is an argument list, run without a shell in ``directory``; ``environment`` is the whole environment.
+    """
+
+    agent_id: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    timeout_seconds: float
+
+
+@frozen
+class ProcessIdentity:
+    """A process, named so that a reused pid is never taken for it.
+
+    ``started`` is the start time in clock ticks since boot (``/proc/PID/stat`` field 22).
+    """
+
+    boot_id: str
+    pid: int
+    started: int
+
+
+@frozen
+class Launched:
+    """The agent's own process and the shim that watches over it."""
+
+    agent: ProcessIdentity
+    shim: ProcessIdentity
+
+
+@frozen
+class Ended:
+    """How a process ended: ``exit_code`` is negative for a signal, None when it cannot be known (lost).
+
+    ``timed_out`` says that it was ended because its time was up; ``ended_at`` is in seconds since the epoch.
+    """
+
+    exit_code: int | None
+    ended_at: float
+    timed_out: bool = False
+
+
+class IAgentLauncher(Interface):
+    """Starts agent processes, tells when they end, and ends them with all their descendants."""
+
+    def launch(order: LaunchOrder, ended: "Callable[[str, Ended], None]") -> "Deferred[Launched]":  # type: ignore[empty-body]
+        """Start a process; ``ended(agent_id, how)`` is called once, later, on the reactor.
+
+        :raises SpawnFailed: it could not be started (``details["reason"]``); ``ended`` is then never called.
+        """
+
+    def adopt(agent_id: str, launched: Launched, ended: "Callable[[str, Ended], None]") -> None:
+        """Take up a process that an earlier sidecar started; ``ended`` is called once, also if it ended meanwhile."""
+
+    def stop(agent_id: str, grace_seconds: float) -> "Deferred[None]":  # type: ignore[empty-body]
+        """End the process: SIGTERM to its group, SIGKILL to all its descendants after the grace (0: at once).
+
+        Fires when none of its descendants is left and ``ended`` was called.
+        """
+
+    def log_path(agent_id: str) -> Path:  # type: ignore[empty-body]
+        """Give the path of the file that has the agent's stdout and stderr."""
