@@ -14,7 +14,7 @@ class IJournal(Interface):
     trouble = Attribute("None, or the sentence that says why the journal takes nothing (str).")
     size_bytes = Attribute("How much the segments hold on disk (int).")
 
-    def append(record: bytes) -> "Deferred[None]":  # type: ignore[empty-body]
+    def append(record: bytes) -> "Deferred[None]":
         """Fire when ``record`` is on disk; records are on disk, and acknowledged, in the order of the calls.
 
         :raises StorageFull: the disk is full; nothing of the record remains.
@@ -24,7 +24,7 @@ class IJournal(Interface):
     def note(record: bytes) -> None:
         """Write ``record`` with the next batch; nobody waits for it, and a crash may lose it."""
 
-    def flush() -> "Deferred[None]":  # type: ignore[empty-body]
+    def flush() -> "Deferred[None]":
         """Fire when all that was appended or noted so far is on disk."""
 
 
@@ -66,24 +66,24 @@ class ResultListing:
 class IResultStore(Interface):
     """Keeps results: each for ever under its own id, the newest of a type under the type's name."""
 
-    def store(result: StoredResult) -> "Deferred[Path]":  # type: ignore[empty-body]
+    def store(result: StoredResult) -> "Deferred[Path]":
         """Fire with the absolute path of the type's newest result when both files are on disk.
 
         :raises StorageFull: the disk is full.
         :raises StorageWriteFailed: any other write error.
         """
 
-    def listing(project_id: str, issue_id: str | None) -> "Deferred[ResultListing]":  # type: ignore[empty-body]
+    def listing(project_id: str, issue_id: str | None) -> "Deferred[ResultListing]":
         """Fire with every result of the project, or of one of its issues."""
 
-    def newest(project_id: str, issue_id: str, agent_type: str) -> "Deferred[bytes]":  # type: ignore[empty-body]
+    def newest(project_id: str, issue_id: str, agent_type: str) -> "Deferred[bytes]":
         """Fire with the newest result of that type.
 
         :raises NotFound: there is none.
         :raises StorageReadFailed: it cannot be read.
         """
 
-    def by_id(project_id: str, result_id: str) -> "Deferred[bytes]":  # type: ignore[empty-body]
+    def by_id(project_id: str, result_id: str) -> "Deferred[bytes]":
         """Fire with the result of that id; raises as `newest`."""
 
 
@@ -136,7 +136,7 @@ class Ended:
 class IAgentLauncher(Interface):
     """Starts agent processes, tells when they end, and ends them with all their descendants."""
 
-    def launch(order: LaunchOrder, ended: "Callable[[str, Ended], None]") -> "Deferred[Launched]":  # type: ignore[empty-body]
+    def launch(order: LaunchOrder, ended: "Callable[[str, Ended], None]") -> "Deferred[Launched]":
         """Start a process; ``ended(agent_id, how)`` is called once, later, on the reactor.
 
         :raises SpawnFailed: it could not be started (``details["reason"]``); ``ended`` is then never called.
@@ -145,11 +145,11 @@ class IAgentLauncher(Interface):
     def adopt(agent_id: str, launched: Launched, ended: "Callable[[str, Ended], None]") -> None:
         """Take up a process that an earlier sidecar started; ``ended`` is called once, also if it ended meanwhile."""
 
-    def stop(agent_id: str, grace_seconds: float) -> "Deferred[None]":  # type: ignore[empty-body]
+    def stop(agent_id: str, grace_seconds: float) -> "Deferred[None]":
         """End the process: SIGTERM to its group, SIGKILL to all its descendants after the grace (0: at once).
 
         Fires when none of its descendants is left and ``ended`` was called.
         """
 
-    def log_path(agent_id: str) -> Path:  # type: ignore[empty-body]
+    def log_path(agent_id: str) -> Path:
         """Give the path of the file that has the agent's stdout and stderr."""

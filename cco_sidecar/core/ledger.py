@@ -73,5 +73,3 @@ class Ledger:
         for keeper in dict.fromkeys(self._keepers.values()):
             for kind, body in keeper.snapshot():
                 yield encode(kind, body)
-
-
