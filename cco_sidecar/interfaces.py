@@ -83,8 +83,11 @@ class IResultStore(Interface):
         :raises StorageReadFailed: it cannot be read.
         """
 
-    def by_id(project_id: str, result_id: str) -> "Deferred[bytes]":
-        """Fire with the result of that id; raises as `newest`."""
+    def by_id(project_id: str, result_id: str, issue_id: str | None = None) -> "Deferred[bytes]":
+        """Fire with the result of that id, looked for in one issue or in all; raises as `newest`."""
+
+    def prune(project_id: str, before: float) -> "Deferred[int]":
+        """Remove history last written before a time (seconds since the epoch); fire with how many went."""
 
 
 @frozen

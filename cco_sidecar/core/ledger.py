@@ -1,7 +1,7 @@
 """What must last, as records: every keeper of state writes through here and is restored from here."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 from attrs import define, field
@@ -18,25 +18,45 @@ class Keeper(Protocol):
 
     kinds: tuple[str, ...]
 
-    def restore(self, kind: str, body: Any) -> None:
-        """Apply one record, as it was written, in the order of writing."""
+    def restore(self, kind: str, body: msgspec.Raw) -> None:
+        """Apply one record, as it was written, in the order of writing; ``body`` is its JSON text."""
 
     def snapshot(self) -> Iterable[Record]:
         """Give records that, restored into a new keeper, make the state as it is now."""
 
 
+class KeyRecord(msgspec.Struct, frozen=True):
+    """An Idempotency-Key and the answer it got; written in one record with the effect, so both last or neither."""
+
+    agent_id: str
+    route: str
+    key: str
+    digest: str
+    at: float
+    status: int
+    answer: msgspec.Raw
+
+
+KEY_KIND = "key"
+"""The record kind of a `KeyRecord` in a snapshot."""
+
+
 class _Line(msgspec.Struct):
     k: str
     b: msgspec.Raw
+    i: msgspec.Raw | None = None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def encode(kind: str, body: object) -> bytes:
+def encode(kind: str, body: object, key: KeyRecord | None = None) -> bytes:
     """Make the JSON text of a record."""
-    return _encode({"k": kind, "b": body})
+    line = {"k": kind, "b": body}
+    if key is not None:
+        line["i"] = key
+    return _encode(line)
 
 
 @define(eq=False)
@@ -53,9 +73,9 @@ class Ledger:
                 raise ValueError(f"two keepers want the record kind {kind!r}")
             self._keepers[kind] = keeper
 
-    def record(self, kind: str, body: object) -> "Deferred[None]":
-        """Fire when the record is on disk; raises as `IJournal.append`."""
-        return self._journal.append(encode(kind, body))
+    def record(self, kind: str, body: object, key: KeyRecord | None = None) -> "Deferred[None]":
+        """Fire when the record is on disk, and ``key`` with it; raises as `IJournal.append`."""
+        return self._journal.append(encode(kind, body, key))
 
     def note(self, kind: str, body: object) -> None:
         """Write a record that a crash may lose."""
@@ -64,9 +84,14 @@ class Ledger:
     def restore(self, text: bytes) -> None:
         """Apply one recovered record; kinds of a later version are passed over."""
         line = _decode(text)
-        keeper = self._keepers.get(line.k)
+        self._restore(line.k, line.b)
+        if line.i is not None:
+            self._restore(KEY_KIND, line.i)
+
+    def _restore(self, kind: str, body: msgspec.Raw) -> None:
+        keeper = self._keepers.get(kind)
         if keeper is not None:
-            keeper.restore(line.k, msgspec.json.decode(line.b))
+            keeper.restore(kind, body)
 
     def snapshot(self) -> Iterable[bytes]:
         """Give the state of all keepers as records."""

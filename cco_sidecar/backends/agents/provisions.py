@@ -1,0 +1,230 @@
+"""What an agent is given before it starts and loses when it ends: token, files, environment, a voice."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from attrs import define, field
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from cco_sidecar.backends.agents.runners import Runner, agent_environment
+from cco_sidecar.backends.agents.tokenfiles import context_path, environment_path, token_path
+from cco_sidecar.backends.private import read_private, remove_private, write_private
+from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.events.event import SIDECAR
+from cco_sidecar.core.events.hub import Draft
+from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.projects import Projects
+from cco_sidecar.core.results import LIFECYCLE_TOPIC
+from cco_sidecar.core.roster import Roster
+from cco_sidecar.core.tokens import Token, TokenAuthority
+from cco_sidecar.errors import SpawnFailed, TokenRevoked
+from cco_sidecar.interfaces import LaunchOrder
+
+_log = Logger()
+_T = TypeVar("_T")
+
+CONTEXT_SECONDS = 5.0
+"""How long a start waits for the agent's first context before it goes on without."""
+
+
+@define(eq=False)
+class Provisions:
+    """Implements `cco_sidecar.core.agents.AgentHooks`; ``gather`` gives an agent's first context."""
+
+    _reactor: IReactorFromThreads
+    _clock: IReactorTime
+    _projects: Projects
+    _tokens: TokenAuthority
+    _roster: Roster
+    _runners: Mapping[str, Runner]
+    _run_directory: Path
+    _url: Callable[[], str]
+    _gather: "Callable[[Agent], Deferred[bytes]]"
+    _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, name="provisions"))
+    _current: dict[str, Token] = field(factory=dict)
+    _tasks: dict[str, str] = field(factory=dict)
+    _with_context: set[str] = field(factory=set)
+    _renewing: LoopingCall | None = None
+
+    # Life
+
+    def start(self, every_seconds: float) -> None:
+        """Begin; tokens are looked at every so often."""
+        self._pool.start()
+        self._renewing = LoopingCall(self._renew_all)
+        self._renewing.clock = self._clock
+        self._renewing.start(every_seconds, now=False).addErrback(
+            lambda failure: _log.failure("tokens are not renewed any more", failure)
+        )
+
+    def stop(self) -> "Deferred[None]":
+        """End; fires when nothing is being written."""
+        if self._renewing is not None and self._renewing.running:
+            self._renewing.stop()
+        return self._in_thread(lambda: None).addBoth(lambda _: self._pool.stop())
+
+    def _in_thread(self, work: Callable[[], _T]) -> "Deferred[_T]":
+        return deferToThreadPool(self._reactor, self._pool, work)
+
+    # Before the start
+
+    def keep(self, agent: Agent, environment: Mapping[str, str]) -> "Deferred[None]":
+        """Keep what the spawn asked for: it may be secret, and the agent may have to wait its turn."""
+        text = msgspec.json.encode(dict(environment))
+        return self._in_thread(lambda: write_private(environment_path(self._run_directory, agent.agent_id), text))
+
+    def prepare(self, agent: Agent) -> "Deferred[LaunchOrder]":
+        """Make all it takes to start the agent."""
+        return Deferred.fromCoroutine(self._prepare(agent))
+
+    async def _prepare(self, agent: Agent) -> LaunchOrder:
+        runner = self._runners.get(agent.runner)
+        if runner is None:
+            raise SpawnFailed(f"The runner '{agent.runner}' is not configured any more.", reason="unknown runner")
+        project = self._projects.get(agent.project_id)
+        token = self._token(agent)
+        extra = await self._kept(agent)
+        await self._write_token(agent.agent_id, token)
+        await self._inject_context(agent)
+        values = {
+            "agent_id": agent.agent_id,
+            "agent_type": agent.agent_type,
+            "issue_id": agent.issue_id,
+            "project_id": agent.project_id,
+            "project_root": str(project.root),
+            "task": agent.task,
+        }
+        environment = agent_environment(
+            os.environ,
+            **values,
+            sidecar_url=f"{self._url()}/api",
+            token=token.text,
+            token_file=str(token_path(self._run_directory, agent.agent_id)),
+            context_file=str(context_path(self._run_directory, agent.agent_id)),
+            runner_env=runner.env,
+            extra=extra,
+        )
+        command = runner.expand({**values, "python": _python()})
+        return LaunchOrder(agent.agent_id, command, environment, project.root, agent.timeout_seconds)
+
+    def _token(self, agent: Agent) -> Token:
+        kind = self._roster.get(agent.agent_type)
+        return self._tokens.issue(
+            sub=agent.agent_id,
+            agent_type=agent.agent_type,
+            project_id=agent.project_id,
+            issue_id=agent.issue_id,
+            permissions=kind.permissions,
+        )
+
+    async def _kept(self, agent: Agent) -> dict[str, str]:
+        if not agent.environment_names:
+            return {}
+        path = environment_path(self._run_directory, agent.agent_id)
+        text = await self._in_thread(lambda: read_private(path))
+        if text is None:
+            raise SpawnFailed("The environment of the spawn is lost: spawn again.", reason="environment lost")
+        return msgspec.json.decode(text, type=dict[str, str])
+
+    async def _inject_context(self, agent: Agent) -> None:
+        """Put the agent's first context beside its token; an agent can start without, and ask."""
+        try:
+            waiting = self._gather(agent)
+            waiting.addTimeout(CONTEXT_SECONDS, self._clock)
+            body = await waiting
+            path = context_path(self._run_directory, agent.agent_id)
+            await self._in_thread(lambda: write_private(path, body))
+        except Exception:  # noqa: BLE001 - whatever kept the context away must not keep the agent away
+            _log.failure("agent {id} starts without a context", id=agent.agent_id)
+            return
+        self._with_context.add(agent.agent_id)
+
+    def has_context(self, agent_id: str) -> bool:
+        """Say whether the agent found a context at its start."""
+        return agent_id in self._with_context
+
+    def task_of(self, project_id: str, agent_id: str) -> str:
+        """Give the task that a running agent was started with; empty for one that was not started here."""
+        return self._tasks.get(f"{project_id}/{agent_id}", "")
+
+    # Tokens
+
+    async def _write_token(self, agent_id: str, token: Token) -> None:
+        self._current[agent_id] = token
+        path = token_path(self._run_directory, agent_id)
+        await self._in_thread(lambda: write_private(path, token.text.encode()))
+
+    async def renew(self, agent: Agent) -> None:
+        """Give an agent that an earlier sidecar started a token of this one."""
+        await self._write_token(agent.agent_id, self._token(agent))
+
+    def _renew_all(self) -> None:
+        for agent_id, token in list(self._current.items()):
+            if self._tokens.wants_successor(token.claims):
+                renewed = self._write_token(agent_id, self._tokens.successor(token.claims))
+                Deferred.fromCoroutine(renewed).addErrback(
+                    lambda failure: _log.failure("a token file could not be renewed", failure)
+                )
+
+    # A voice
+
+    def announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
+        """Publish a lifecycle event, once."""
+        return maybeDeferred(self._announce, event_type, agent)
+
+    def _announce(self, event_type: str, agent: Agent) -> "Deferred[object] | None":
+        hub = self._projects.get(agent.project_id).hub
+        data = {
+            "agent_id": agent.agent_id,
+            "agent_type": agent.agent_type,
+            "issue_id": agent.issue_id,
+            "status": agent.status,
+            "exit_code": agent.exit_code,
+            "result_id": agent.result_id,
+        }
+        selection = Selection(types=frozenset({event_type}), publisher=SIDECAR, issue_id=agent.issue_id)
+        for event in hub.ring.after(0):
+            # Only after a crash between publishing and noting that it was published.
+            if selection.matches(event) and agent.agent_id in event.fields().texts("agent_id"):
+                return None
+        draft = Draft(
+            event_type=event_type,
+            topic=LIFECYCLE_TOPIC,
+            publisher=SIDECAR,
+            agent_type=agent.agent_type,
+            issue_id=agent.issue_id,
+            data=msgspec.Raw(msgspec.json.encode(data)),
+        )
+        return hub.publish(draft).addCallback(lambda published: published)
+
+    # At the end
+
+    def gone(self, agent: Agent) -> None:
+        """Take everything back; the token is dead already, for the registry says so."""
+        self._current.pop(agent.agent_id, None)
+        self._tasks.pop(f"{agent.project_id}/{agent.agent_id}", None)
+        hub = self._projects.get(agent.project_id).hub
+        hub.end_agent(agent.agent_id, TokenRevoked(f"The agent '{agent.agent_id}' has ended, and its tokens with it."))
+        self._in_thread(lambda: self._remove_files(agent.agent_id)).addErrback(self._unforeseen)
+
+    def _remove_files(self, agent_id: str) -> None:
+        for path in (token_path, context_path, environment_path):
+            remove_private(path(self._run_directory, agent_id))
+
+    def _unforeseen(self, failure: Failure) -> None:
+        _log.failure("an agent's files could not be removed", failure)
+
+
+def _python() -> str:
+    import sys
+
+    return sys.executable

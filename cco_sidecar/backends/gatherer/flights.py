@@ -1,0 +1,48 @@
+"""Gatherings under way, each shared by all who ask the same before it has begun."""
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
+from cco_sidecar.errors import ContextFailed
+
+
+@define(eq=False)
+class Flight:
+    """One gathering and those who wait for it; each has a Deferred of their own, so that one who leaves harms nobody.
+
+    ``begun`` is set by the thread before it first looks at the project: who asks later may know of a later change.
+    ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops.
+    """
+
+    request: ContextRequest
+    begun: bool = field(default=False, init=False)
+    abandoned: bool = field(default=False, init=False)
+    _waiters: "dict[Deferred[ContextAnswer], None]" = field(factory=dict, init=False)
+
+    def join(self) -> "Deferred[ContextAnswer]":
+        """Give a Deferred that fires with the answer; cancelling it concerns nobody else."""
+        waiter: Deferred[ContextAnswer] = Deferred(self._leave)
+        self._waiters[waiter] = None
+        return waiter
+
+    def check(self) -> None:
+        """End the work, by raising, if it is in vain; called in the thread."""
+        if self.abandoned:
+            raise ContextFailed("The sidecar is stopping; ask again when it is back.")
+
+    def land(self, outcome: "ContextAnswer | Failure") -> None:
+        """Give the outcome to all who wait."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            if waiter.called:
+                continue  # an earlier callback cancelled it
+            if isinstance(outcome, Failure):
+                waiter.errback(outcome)
+            else:
+                waiter.callback(outcome)
+
+    def _leave(self, waiter: "Deferred[ContextAnswer]") -> None:
+        self._waiters.pop(waiter, None)
+        self.abandoned = not self._waiters

@@ -1,0 +1,99 @@
+"""One gathering, start to end, in a thread: look, answer from the cache if that is still true, else gather."""
+
+import hashlib
+import time
+from collections.abc import Callable
+
+from attrs import define
+
+from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
+from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
+from cco_sidecar.backends.gatherer.repository import Repository, opened_repository
+from cco_sidecar.backends.gatherer.survey import Survey, survey
+from cco_sidecar.core.context.assembly import Assembled, assemble, ending
+from cco_sidecar.core.context.fitting import encode
+from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
+from cco_sidecar.core.context.selection import select
+from cco_sidecar.errors import ContextFailed
+
+_TICK_NS = 20_000_000
+"""Longer than a file system's clock stands still (a timer tick, at most 10 ms)."""
+
+
+@define(eq=False)
+class Gathering:
+    """Makes the answer to one request; blocks, so `answer` belongs in a thread.
+
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    """
+
+    _request: ContextRequest
+    _cache: ContextCache
+    _git: Git
+    _seconds: Callable[[], float]
+    _check: Checkpoint
+
+    def answer(self) -> ContextAnswer:
+        """Give the answer.
+
+        :raises ContextFailed: the project cannot be read.
+        """
+        try:
+            entry, hit = self._entry()
+        except GitError as error:
+            raise ContextFailed(f"The project's repository could not be read: {error}") from error
+        except OSError as error:
+            raise ContextFailed(
+                f"The project's root could not be read ({error.strerror}): is the directory still there?"
+            ) from error
+        made = entry.answer
+        return ContextAnswer(made.head + ending(self._seconds(), hit), entry.etag, hit, made.truncated, made.file_count)
+
+    def _entry(self) -> tuple[Entry, bool]:
+        request = self._request
+        question = question_of(request)
+        path = request.project_root.resolve()
+        with opened_root(path) as root, opened_repository(path, self._git) as repository:
+            found = survey(root, repository)
+            state = State(request.agent_type, found.digest, _results_digest(request))
+            entry = None if request.refresh else self._cache.get(question, state)
+            if entry is not None:
+                return entry, True
+            _outlast(found.newest_ns)
+            answer = self._made(root, repository, found)
+        entry = Entry(state, answer, f'"{hashlib.sha256(answer.head).hexdigest()[:32]}"')
+        self._cache.put(question, entry)
+        return entry, False
+
+    def _made(self, root: Root, repository: Repository | None, found: Survey) -> Assembled:
+        request = self._request
+        project = project_of(root, repository, found, self._check)
+        touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
+        selection = select(project, request.agent_type, request.task, touched)
+        return assemble(request, project, selection, reader(root, self._check))
+
+
+def question_of(request: ContextRequest) -> Question:
+    """Name what a request asks, whatever the state of the project."""
+    digest = hashlib.sha256(request.task.encode("utf-8", "replace")).digest()
+    return Question(request.project_id, request.issue_id, request.agent_type.type, digest, request.budget_bytes)
+
+
+def _results_digest(request: ContextRequest) -> bytes:
+    digest = hashlib.sha256(encode(request.results_version))
+    for result in request.results:
+        digest.update(encode([result.result_id, result.agent, result.agent_type, result.timestamp, result.status]))
+        digest.update(encode([list(result.decisions), list(result.files_affected)]))
+    return digest.digest()
+
+
+def _outlast(newest_ns: int) -> None:
+    """Wait until a write from now on gives a file a later time than the survey saw, or it would not show.
+
+    The kernel stamps files by the system's clock, which moves in ticks; so this is the one place that asks it itself.
+    """
+    since = time.time_ns() - newest_ns
+    if 0 <= since < _TICK_NS:
+        time.sleep((_TICK_NS - since) / 1e9)

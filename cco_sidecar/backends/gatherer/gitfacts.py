@@ -1,0 +1,213 @@
+"""What git says, read: the listing, the state of the work tree, history and diffs."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from cco_sidecar.backends.gatherer.git import GitError
+from cco_sidecar.backends.gatherer.repository import Repository
+from cco_sidecar.core.context.project import Commit
+from cco_sidecar.core.context.redaction import without_userinfo
+from cco_sidecar.core.times import rfc3339
+
+LISTING_BYTES = 64 << 20
+_LOG_BYTES = 8 << 20
+_DIFF_BYTES = 8 << 20
+HISTORY = 200
+COMMIT_FILES = 50
+_MESSAGE_CHARACTERS = 2_000
+_MARK = "//"  # no path begins so, and fields come in a fixed order
+
+_REGULAR = {b"100644", b"100755"}
+_STATUSES = {"A": "added", "D": "deleted", "T": "type changed", "M": "modified"}
+
+
+@frozen
+class Listing:
+    """All files below the root by git's word; ``raw`` is what their state hangs on besides the files themselves.
+
+    ``tracked`` maps a path to "", or to why it can't be read ("symbolic link"); ``statuses`` has the uncommitted ones.
+    """
+
+    head: str | None
+    branch: str | None
+    tracked: Mapping[str, str]
+    statuses: Mapping[str, str]
+    raw: Sequence[bytes]
+
+
+def listing(repository: Repository) -> Listing:
+    """List tracked and untracked files; raises GitError."""
+    status = repository.git(
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--no-ahead-behind",
+        "--untracked-files=all",
+        "--ignore-submodules=all",
+        "--no-renames",
+        "--",
+        ".",
+        most_bytes=LISTING_BYTES,
+    )
+    staged = repository.git("ls-files", "--stage", "-z", "--", ".", most_bytes=LISTING_BYTES)
+    if status.cut or staged.cut:
+        raise GitError("the project has more files than can be listed; exclude some by .gitignore.")
+    headers, statuses = _statuses(status.data, repository.prefix)
+    head = headers.get("oid", "(initial)")
+    branch = headers.get("head", "(detached)")
+    return Listing(
+        None if head == "(initial)" else head,
+        None if branch == "(detached)" else branch,
+        dict(_tracked(staged.data)),
+        statuses,
+        (status.data, staged.data),
+    )
+
+
+def history(repository: Repository) -> list[Commit]:
+    """Give the newest 200 commits below the root that HEAD reaches; raises GitError."""
+    output = repository.git(
+        "log",
+        f"--max-count={HISTORY}",
+        "-z",
+        f"--format=%x00{_MARK}%x00%H%x00%an%x00%ct%x00%B%x00",
+        "--encoding=UTF-8",
+        "--name-only",
+        "--relative",
+        "--no-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-show-signature",
+        "--no-mailmap",
+        "--ignore-submodules=all",
+        "HEAD",
+        "--",
+        ".",
+        most_bytes=_LOG_BYTES,
+    )
+    return list(_commits(output.data))
+
+
+def diffs(repository: Repository, paths: Sequence[str]) -> dict[str, str]:
+    """Give the diff against HEAD of each of the paths that has one; raises GitError."""
+    if not paths:
+        return {}
+    output = repository.git(
+        "diff",
+        "--raw",
+        "--patch",
+        "-z",
+        "--relative",
+        "--no-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-color",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        "--ignore-submodules=all",
+        "HEAD",
+        "--",
+        *paths,
+        most_bytes=_DIFF_BYTES,
+    )
+    return _diffs(output.data, output.cut)
+
+
+def remote(config: Mapping[str, str], branch: str | None) -> tuple[str | None, str | None]:
+    """Give the name and the URL, without credentials, of the branch's remote, of origin, or of the first there is."""
+    urls = {
+        name.removeprefix("remote.").removesuffix(".url"): value
+        for name, value in config.items()
+        if name.startswith("remote.") and name.endswith(".url")
+    }
+    for name in (config.get(f"branch.{branch}.remote", ""), "origin", *sorted(urls)):
+        if name in urls:
+            return name, without_userinfo(urls[name])
+    return None, None
+
+
+def _statuses(data: bytes, prefix: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    headers: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for record in data.split(b"\0"):
+        kind = record[:2]
+        if kind == b"# ":
+            name, _, value = record[2:].decode("utf-8", "replace").partition(" ")
+            headers[name.removeprefix("branch.")] = value
+        elif kind == b"1 ":
+            _, codes, *_, path = record.split(b" ", 8)
+            found[_below(path, prefix)] = _status(codes.decode("ascii"))
+        elif kind == b"u ":
+            found[_below(record.split(b" ", 10)[10], prefix)] = "conflicted"
+        elif kind == b"? ":
+            found[_below(record[2:], prefix)] = "untracked"
+    return headers, found
+
+
+def _status(codes: str) -> str:
+    staged, unstaged = codes[0], codes[1]
+    if "D" in (unstaged if unstaged != "." else staged):
+        return "deleted"
+    if staged == "A":
+        return "added"
+    return _STATUSES.get(unstaged if unstaged != "." else staged, "modified")
+
+
+def _below(path: bytes, prefix: bytes) -> str:
+    return path.removeprefix(prefix).decode("utf-8", "surrogateescape")
+
+
+def _tracked(data: bytes) -> Iterator[tuple[str, str]]:
+    for record in data.split(b"\0"):
+        mode, _, path = record.partition(b"\t")
+        if path:
+            kind = mode[:6]
+            why = "" if kind in _REGULAR else "submodule" if kind == b"160000" else "symbolic link"
+            yield path.decode("utf-8", "surrogateescape"), why
+
+
+def _commits(data: bytes) -> Iterator[Commit]:
+    tokens = data.split(b"\0")
+    mark = _MARK.encode()
+    starts = [place for place, token in enumerate(tokens) if token == mark]
+    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        fields = [token.decode("utf-8", "replace") for token in tokens[start + 1 : start + 5]]
+        if len(fields) < 4 or not fields[2].isdigit():
+            continue  # cut off at the bound
+        files = list(_names(tokens[start + 5 : end]))
+        yield Commit(
+            hash=fields[0],
+            message=fields[3].strip()[:_MESSAGE_CHARACTERS],
+            author=fields[1],
+            timestamp=rfc3339(min(int(fields[2]), 253_402_300_799)),
+            files=files[:COMMIT_FILES],
+            bulk=len(files) > COMMIT_FILES,
+        )
+
+
+def _names(tokens: Iterable[bytes]) -> Iterator[str]:
+    """Read the names after a commit; the first has a line feed of git's own before it."""
+    first = True
+    for token in tokens:
+        name = token.removeprefix(b"\n") if first and token else token
+        first = first and not token
+        if name:
+            yield name.decode("utf-8", "surrogateescape")
+
+
+def _diffs(data: bytes, cut: bool) -> dict[str, str]:
+    """Read ``--raw -z`` records and the patches after them, which come in the same order."""
+    raw, _, patches = data.partition(b"\0\0")
+    fields = raw.split(b"\0")
+    paths = [path.decode("utf-8", "surrogateescape") for path in fields[1::2]]
+    starts = [found.start() for found in re.finditer(rb"^diff --git ", patches, re.MULTILINE)]
+    if len(starts) != len(paths) and not cut:
+        return {}  # something changed while git looked: which patch is whose cannot be known
+    ends = [*starts[1:], len(patches)]
+    texts = [patches[start:end].decode("utf-8", "replace") for start, end in zip(starts, ends, strict=True)]
+    if cut:
+        texts = texts[:-1]
+    return dict(zip(paths, texts, strict=False))

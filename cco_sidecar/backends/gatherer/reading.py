@@ -1,0 +1,109 @@
+"""From the survey of a project to all that is known of it: texts, history, diffs, metadata."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from cco_sidecar.backends.gatherer.git import GitError
+from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, history, remote
+from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
+from cco_sidecar.backends.gatherer.repository import Repository
+from cco_sidecar.backends.gatherer.survey import Survey
+from cco_sidecar.core.context.assembly import Reader
+from cco_sidecar.core.context.ignoring import IgnoreRules
+from cco_sidecar.core.context.metadata import describe, manifest_paths
+from cco_sidecar.core.context.project import (
+    BINARY,
+    GONE,
+    NOT_REGULAR,
+    TOO_BIG,
+    Change,
+    Commit,
+    GitFacts,
+    Project,
+    ProjectFile,
+    Text,
+    Unreadable,
+)
+from cco_sidecar.core.context.redaction import is_secret_name
+
+FILE_BYTES = 1 << 20
+MOST_CHANGES = 200
+
+Checkpoint = Callable[[], None]
+"""Called now and then; raises to end the work."""
+
+
+def reader(root: Root, check: Checkpoint) -> Reader:
+    """Make what gives the text of a file."""
+
+    def read(path: str) -> Text | Unreadable:
+        check()
+        return read_text(root, path)
+
+    return read
+
+
+def read_text(root: Root, path: str) -> Text | Unreadable:
+    """Read a file of at most 1 MB as text; bytes that are no UTF-8 become U+FFFD."""
+    try:
+        found = root.read(path, FILE_BYTES)
+    except NotRegularError:
+        return Unreadable(NOT_REGULAR)
+    except (OSError, ValueError):
+        return Unreadable(GONE)
+    if b"\0" in found.data:
+        return Unreadable(BINARY)
+    if not found.whole:
+        return Unreadable(TOO_BIG)
+    return Text(found.data.decode("utf-8", "replace"), hashlib.sha256(found.data).hexdigest())
+
+
+def project_of(root: Root, repository: Repository | None, found: Survey, check: Checkpoint) -> Project:
+    """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings."""
+    files, omissions = found.visible()
+    warnings: list[str] = []
+    git = None
+    if repository is not None and found.listing is not None:
+        git = _git_facts(repository, found.listing, found.rules, files, warnings)
+    check()
+    texts = {path: read_text(root, path) for path in manifest_paths(files)}
+    manifests = {path: text.content for path, text in texts.items() if isinstance(text, Text)}
+    if found.unlisted:
+        warnings.append("The project has more than 100,000 files; the rest was not looked at.")
+    metadata = describe(files, manifests, warnings)
+    return Project(str(root.path), files, git, metadata, omissions, found.unlisted)
+
+
+def _git_facts(
+    repository: Repository, listing: Listing, rules: IgnoreRules, files: Sequence[ProjectFile], warnings: list[str]
+) -> GitFacts:
+    changed = [path for path in sorted(listing.statuses) if not rules.excludes(path.rstrip("/"))]
+    listed = changed[:MOST_CHANGES]
+    commits: list[Commit] = []
+    texts: dict[str, str] = {}
+    if listing.head is not None:
+        try:
+            commits = [_visible(commit, rules) for commit in history(repository)]
+            texts = diffs(repository, _with_diff(listed, listing, files))
+        except GitError as error:
+            warnings.append(f"History or diffs are missing: {error}")
+    name, url = remote(repository.config, listing.branch)
+    changes = [Change(path, listing.statuses[path], texts.get(path, "")) for path in listed]
+    return GitFacts(listing.branch, listing.head, commits, changes, name, url, len(changed) - len(listed))
+
+
+def _visible(commit: Commit, rules: IgnoreRules) -> Commit:
+    files = [path for path in commit.files if not rules.excludes(path)]
+    return Commit(commit.hash, commit.message, commit.author, commit.timestamp, files, commit.bulk)
+
+
+def _with_diff(paths: Sequence[str], listing: Listing, files: Sequence[ProjectFile]) -> list[str]:
+    """Choose what git may make a diff of: gone files, and regular ones of at most 1 MB (it would wait for a pipe)."""
+    readable = {file.path for file in files if file.status and file.size <= FILE_BYTES}
+    return [
+        path
+        for path in paths
+        if not is_secret_name(path)
+        and (path in readable or listing.statuses[path] == "deleted")
+        and listing.statuses[path] not in ("untracked", "conflicted")
+    ]

@@ -1,0 +1,138 @@
+"""The context service's gatherer: a few threads of its own, a bounded queue, a cache."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from cco_sidecar.backends.gatherer.cache import Cleared, ContextCache
+from cco_sidecar.backends.gatherer.flights import Flight
+from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
+from cco_sidecar.backends.gatherer.git import Git
+from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
+from cco_sidecar.errors import ContextFailed, TooManyRequests
+
+
+class ReactorThreads(Protocol):
+    """What the gatherer needs of the reactor: its time, and a way back from a thread."""
+
+    def seconds(self) -> float:
+        """Give the time in seconds since the epoch."""
+
+    def callFromThread(self, callable: Callable[..., object], *arguments: object) -> None:
+        """Call something in the reactor's thread."""
+
+
+class Gatherer(Service):
+    """Gathers context off the reactor.
+
+    It has threads of its own (one or two: more only take the interpreter's lock from the reactor), and answers from its
+    cache only what a look at the project shows to be true still. Equal requests share one gathering.
+    """
+
+    hits = 0
+    """How many gatherings were answered from the cache."""
+    misses = 0
+    """How many were not."""
+
+    def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 2, queue_limit: int = 64) -> None:
+        self._clock = clock
+        self._cache = ContextCache(cache_bytes)
+        self._threads = threads
+        self._queue_limit = queue_limit
+        self._git = Git()
+        self._pool: ThreadPool | None = None
+        self._flights: set[Flight] = set()
+        self._joinable: dict[tuple[object, ...], Flight] = {}
+
+    def startService(self) -> None:
+        """Start the threads."""
+        super().startService()
+        self._git = Git()
+        self._pool = ThreadPool(0, self._threads, "gatherer")
+        self._pool.start()
+
+    def stopService(self) -> "Deferred[None]":
+        """End what runs, fail those who wait, and fire when no thread is left."""
+        super().stopService()
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return succeed(None)
+        for flight in self._flights:
+            flight.abandoned = True
+        self._git.stop()
+        stopped: Deferred[None] = Deferred()
+
+        def join() -> None:
+            pool.stop()  # waits for the threads, so it has a thread itself
+            self._clock.callFromThread(stopped.callback, None)
+
+        threading.Thread(target=join, name="gatherer-stop", daemon=True).start()
+        return stopped
+
+    def gather(self, request: ContextRequest) -> "Deferred[ContextAnswer]":
+        """Fire with the context; cancelling it leaves others who asked the same unharmed.
+
+        :raises ContextFailed: the project cannot be read; the message says why.
+        :raises TooManyRequests: as many gatherings are waiting as may.
+        """
+        if self._pool is None:
+            return fail(ContextFailed("The context service is not running; ask again when the sidecar is up."))
+        key = _key(request)
+        flight = self._joinable.get(key)
+        if flight is None or flight.begun or flight.abandoned:
+            if len(self._flights) >= self._queue_limit:
+                return fail(TooManyRequests("Too many contexts are being gathered; ask again in a second.", 1.0))
+            flight = self._depart(key, request, self._pool)
+        return flight.join()
+
+    def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
+        """Remove the cached answers that match all that is not None."""
+        return self._cache.clear(project_id, issue_id, agent_type)
+
+    @property
+    def entries(self) -> int:
+        """How many answers are cached."""
+        return self._cache.entries
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the cached answers take."""
+        return self._cache.size_bytes
+
+    def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> Flight:
+        flight = self._joinable[key] = Flight(request)
+        self._flights.add(flight)
+        pool.callInThreadWithCallback(
+            lambda _, outcome: self._clock.callFromThread(self._land, key, flight, outcome), self._fly, flight
+        )
+        return flight
+
+    def _fly(self, flight: Flight) -> ContextAnswer:
+        flight.begun = True
+        flight.check()
+        return Gathering(flight.request, self._cache, self._git, self._clock.seconds, flight.check).answer()
+
+    def _land(self, key: tuple[object, ...], flight: Flight, outcome: "ContextAnswer | Failure") -> None:
+        self._flights.discard(flight)
+        if self._joinable.get(key) is flight:
+            del self._joinable[key]
+        if isinstance(outcome, ContextAnswer):
+            self.hits += outcome.cache_hit
+            self.misses += not outcome.cache_hit
+        flight.land(outcome)
+
+
+def _key(request: ContextRequest) -> tuple[object, ...]:
+    """Name a request; the roster entry counts by identity, which the flight keeps alive."""
+    return (
+        question_of(request),
+        request.project_root,
+        id(request.agent_type),
+        request.refresh,
+        request.results_version,
+    )

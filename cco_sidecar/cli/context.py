@@ -1,0 +1,123 @@
+"""``cco context``: see what an agent is told about the project."""
+
+import re
+from typing import Any
+
+import click
+
+from cco_sidecar.cli.command import Group
+from cco_sidecar.cli.fields import issue_option, project_option, save, type_option
+from cco_sidecar.cli.output import chosen_format, emit, note, to_json
+from cco_sidecar.cli.sidecar import Sidecar, current, route
+
+_GATHER_SECONDS = 120.0
+_FILE_COLUMNS = ("path", "size", "tokens", "truncated", "reason")
+
+
+@click.group(cls=Group)
+def context() -> None:
+    """See what an agent is told about the project, and have it gathered anew."""
+
+
+@context.command()
+@click.argument("issue")
+@click.argument("agent_type", metavar="TYPE")
+@click.option("--output", metavar="FILE", help="Write it into a file: JSON, or with --format text Markdown.")
+@click.option("--task", metavar="TEXT", help="Rank files for this task.")
+@project_option
+def get(issue: str, agent_type: str, output: str | None, task: str | None, project: str | None) -> None:
+    """Show what an agent type is told on an issue.
+
+    A terminal shows the list of files; --format json has all of it, --format text is Markdown.
+
+    \b
+    cco context get issue-123 python-specialist
+    cco context get issue-123 python-specialist --output context.json
+    """
+    query = {"task": task, "project": project}
+    found = current().get(route("api", "context", issue, agent_type), query, seconds=_GATHER_SECONDS)
+    if output is not None:
+        save(output, _prose(found) if chosen_format() == "text" else to_json(found) + "\n")
+        note(f"Saved to {output}: {_summary(found)}")
+        return
+    emit(found, rows=found["context"]["relevant_files"], columns=_FILE_COLUMNS, text=_prose(found))
+    if chosen_format() == "table":
+        note(f"{_summary(found)}. All of it: --format json")
+
+
+def _prose(found: dict[str, Any]) -> str:
+    """Give the context as Markdown: what it holds, and each file with its content."""
+    parts = [f"# Context of {found['agent_type']} on {found['issue_id']}", _summary(found) + "."]
+    for file in found["context"]["relevant_files"]:
+        content = str(file.get("content", ""))
+        runs = [len(run) for run in re.findall(r"`{3,}", content)]
+        fence = "`" * max([3, *(run + 1 for run in runs)])
+        parts.append(f"## {file['path']}\n\n{file.get('reason', '')}\n\n{fence}\n{content.rstrip()}\n{fence}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(found: dict[str, Any]) -> str:
+    git = found["context"].get("git_context") or {}
+    branch = f" on branch {git['branch']}" if git.get("branch") else ""
+    cut = ", cut to the budget" if found.get("truncated") else ""
+    return f"{found.get('file_count')} files, {found.get('total_size_bytes')} bytes{branch}{cut}"
+
+
+@context.command()
+@issue_option("Only the contexts of this issue.")
+@type_option("Only those of this agent type.")
+@click.option("--force", is_flag=True, help="Gather anew even if nothing seems to have changed.")
+@project_option
+def refresh(issue: str | None, agent_type: str | None, force: bool, project: str | None) -> None:
+    """Bring the contexts of agents up to date.
+
+    With --issue and --agent-type that one, else those of the agents that the sidecar knows. A context is never
+    older than the project, so this is to have the work done now, or with --force, done again.
+
+    \b
+    cco context refresh --issue issue-123 --force
+    """
+    sidecar = current()
+    cleared = _clear(sidecar, issue, None, project) if force else None
+    refreshed = []
+    for an_issue, a_type in _wanted(sidecar, issue, agent_type, project):
+        query = {"refresh": True if force else None, "project": project}
+        found = sidecar.get(route("api", "context", an_issue, a_type), query, seconds=_GATHER_SECONDS)
+        kept = {name: found.get(name) for name in ("file_count", "total_size_bytes", "truncated", "cache_hit")}
+        refreshed.append({"issue_id": an_issue, "agent_type": a_type, **kept})
+    columns = ("issue_id", "agent_type", "file_count", "total_size_bytes", "truncated", "cache_hit")
+    emit({"cleared": cleared, "refreshed": refreshed}, rows=refreshed, columns=columns)
+    if not refreshed:
+        note("No agent has asked yet: its context is gathered when it does.")
+
+
+def _wanted(sidecar: Sidecar, issue: str | None, agent_type: str | None, project: str | None) -> list[tuple[str, str]]:
+    if issue is not None and agent_type is not None:
+        return [(issue, agent_type)]
+    query = {"issue": issue, "type": agent_type, "limit": 1000, "project": project}
+    agents = sidecar.get(route("api", "agents"), query)["agents"]
+    return list(dict.fromkeys((it["issue_id"], it["agent_type"]) for it in agents))
+
+
+@context.command()
+@issue_option("The contexts of this issue.")
+@type_option("The contexts of this agent type.")
+@click.option("--all", "everything", is_flag=True, help="All contexts.")
+@project_option
+def clear(issue: str | None, agent_type: str | None, everything: bool, project: str | None) -> None:
+    """Forget gathered contexts.
+
+    The next request gathers anew.
+
+    \b
+    cco context clear --issue issue-123
+    cco context clear --all
+    """
+    if everything == (issue is not None or agent_type is not None):
+        raise click.UsageError("Give --issue or --agent-type, or else --all.")
+    emit(_clear(current(), issue, agent_type, project))
+
+
+def _clear(sidecar: Sidecar, issue: str | None, agent_type: str | None, project: str | None) -> Any:
+    path = route("api", "cache", "all") if issue is None else route("api", "cache", "context", issue)
+    return sidecar.delete(path, {"agent_type": agent_type, "project": project})

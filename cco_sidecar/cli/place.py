@@ -1,0 +1,88 @@
+"""Where the sidecar is and which token to show it: flags, the environment, run files, in this order."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from cco_sidecar import runfile
+from cco_sidecar.cli.transport import Server, parse_server
+
+DEFAULT_PORT = 3001
+
+
+class Place(NamedTuple):
+    """A sidecar, and its run file's entry where it has one."""
+
+    server: Server
+    entry: runfile.RunFile | None
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """Give the directory of keys, tokens and run files."""
+    text = environ.get("CCO_HOME")
+    return Path(text).expanduser().absolute() if text else Path.home() / ".cco"
+
+
+def wanted_port(environ: Mapping[str, str]) -> tuple[int, bool]:
+    """Give the port that is set, and whether the environment says so: then no other will do."""
+    text = environ.get("CCO_SIDECAR_PORT", "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= 5:
+        return int(text), True
+    config = Path(environ["CCO_CONFIG"]).expanduser() if environ.get("CCO_CONFIG") else home(environ) / "config.json"
+    try:
+        port = json.loads(config.read_bytes())["sidecar"]["port"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return DEFAULT_PORT, False  # a wrong file is the service's to refuse
+    return (port, False) if type(port) is int else (DEFAULT_PORT, False)
+
+
+def only_running(environ: Mapping[str, str], port: int | None = None) -> runfile.RunFile | None:
+    """Give the sidecar on ``port``, or on the port that is set, or the only one that runs."""
+    wanted, is_explicit = (port, True) if port is not None else wanted_port(environ)
+    found = runfile.running_on(home(environ), wanted)
+    if found is not None or is_explicit:
+        return found
+    running = runfile.running(home(environ))
+    return running[0] if len(running) == 1 else None
+
+
+def find(flag: str | None, environ: Mapping[str, str]) -> Place:
+    """Find the sidecar.
+
+    :raises click.UsageError: the URL that was given is none.
+    """
+    named = flag or environ.get("CCO_SIDECAR_URL") or environ.get("SIDECAR_URL")
+    if named:
+        try:
+            server = parse_server(named)
+        except ValueError:
+            raise click.UsageError(f"The sidecar's URL must be like http://127.0.0.1:3001, not {named!r}.") from None
+        entries = (entry for entry in runfile.running(home(environ)) if entry.url == server.url)
+        return Place(server, next(entries, None))
+    entry = only_running(environ)
+    if entry is not None:
+        return Place(parse_server(entry.url), entry)
+    return Place(Server("http", "127.0.0.1", wanted_port(environ)[0] or DEFAULT_PORT, ""), None)
+
+
+def find_token(flag: str | None, environ: Mapping[str, str], entry: runfile.RunFile | None) -> str | None:
+    """Find the token: one that was given, a spawned agent's own, or the admin's; None where there is none."""
+    if given := flag or environ.get("CCO_TOKEN"):
+        return given.strip()
+    if environ.get("JWT_TOKEN_FILE") and (found := _content(Path(environ["JWT_TOKEN_FILE"]))):
+        return found
+    if own := environ.get("JWT_TOKEN"):
+        return own.strip()
+    if entry is not None and (found := _content(Path(entry.admin_token_file))):
+        return found
+    return _content(home(environ) / "admin-token")
+
+
+def _content(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").strip() or None
+    except OSError:
+        return None

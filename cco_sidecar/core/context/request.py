@@ -1,0 +1,54 @@
+"""What is asked of the context service, and what it answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from cco_sidecar.core.roster import AgentType
+
+MOST_BYTES = 10_485_760
+LEAST_BYTES = 4_096
+
+
+@frozen
+class PreviousOutput:
+    """What an earlier agent reported, as far as the next one needs it; ``decisions`` is any JSON list."""
+
+    agent: str
+    agent_type: str
+    timestamp: str
+    status: str
+    decisions: Sequence[object]
+    files_affected: Sequence[str]
+    result_id: str
+
+
+@frozen
+class ContextRequest:
+    """One request for context.
+
+    ``task`` is the task and issue text ("" if there is none); ``budget_bytes`` (4096 to 10485760) bounds the whole
+    answer. ``results`` come newest first, since they are cut from the end; ``results_version`` names their state.
+    """
+
+    project_id: str
+    project_root: Path
+    issue_id: str
+    agent_type: AgentType
+    task: str
+    budget_bytes: int = MOST_BYTES
+    refresh: bool = False
+    results: Sequence[PreviousOutput] = ()
+    results_version: str = ""
+
+
+@frozen
+class ContextAnswer:
+    """The finished answer: ``body`` is the complete JSON object, ``etag`` is strong and quoted."""
+
+    body: bytes
+    etag: str
+    cache_hit: bool
+    truncated: bool
+    file_count: int

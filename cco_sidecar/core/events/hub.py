@@ -1,0 +1,367 @@
+"""The events of one project: published once on disk, read by all, awaited by parked polls."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from cco_sidecar.core.events.event import Event, EventBody, Priority, cursor, down_cursor, event_id, parse_cursor
+from cco_sidecar.core.events.ring import Ring
+from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.events.starting import Log
+from cco_sidecar.core.events.subscriptions import Delivery, Subscription, Subscriptions
+from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader, Waiter, Waiters
+from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
+from cco_sidecar.core.times import rfc3339, seconds_of
+from cco_sidecar.errors import NotFound, Refusal
+
+_log = Logger()
+
+
+@frozen
+class Draft:
+    """An event before it is numbered; ``data`` is JSON text, checked already."""
+
+    event_type: str
+    topic: str
+    publisher: str
+    agent_type: str | None
+    issue_id: str | None
+    data: msgspec.Raw
+    correlation_id: str | None = None
+    references: Sequence[str] = ()
+    priority: Priority = "normal"
+    ttl_seconds: int = 86400
+
+
+@frozen
+class Published:
+    """An event that is on disk, and the agents whose parked polls it ended."""
+
+    event: Event
+    notified: Sequence[str]
+
+
+@frozen
+class Page:
+    """A stretch of history; ``next_cursor`` goes on in the same order."""
+
+    events: Sequence[Event]
+    next_cursor: str
+    more_available: bool
+
+
+class _LogState(msgspec.Struct, frozen=True):
+    id: str
+    sequence: int
+    evicted_through: int
+
+
+@define(eq=False)
+class EventHub:
+    """Numbers a project's events, keeps what is retained, and lets everybody who waits know."""
+
+    _clock: IReactorTime
+    _ledger: Ledger
+    project_id: str
+    subscriptions: Subscriptions
+    _room: PollRoom
+    _issue_mark: Callable[[str], int]
+    ring: Ring
+    _new_log_id: Callable[[], str]
+    _on_delivery: Callable[[float], None]  # seconds from publish to a parked poll's answer
+    kinds: tuple[str, ...] = ("log", "event")
+    waiters: Waiters = field(init=False)
+    log_id: str = ""
+    published_total: int = 0
+    delivered_total: int = 0
+    _sequence: int = 0  # the last given; events up to it may still be on their way to the disk
+    _shown: int = 0  # the last that is on disk
+    _last_at: float = 0.0
+    _observers: list[Callable[[Event], None]] = field(factory=list)
+    _draining: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.waiters = Waiters(self._clock, self.project_id, self._room)
+
+    def open(self) -> None:
+        """Begin, after recovery; a new log gets its id."""
+        if not self.log_id:
+            self.log_id = self._new_log_id()
+            self._ledger.note("log", self._state())
+        self.ring.evict(self._clock.seconds())
+
+    def observe(self, observer: Callable[[Event], None]) -> None:
+        """Call ``observer`` with every event once it is on disk."""
+        self._observers.append(observer)
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest event that readers can see."""
+        return self._shown
+
+    @property
+    def last_numbered(self) -> int:
+        """The last number given away, seen or not."""
+        return self._sequence
+
+    def cursor(self, sequence: int) -> str:
+        """Name the place after ``sequence``."""
+        return cursor(self.log_id, sequence)
+
+    # Publishing
+
+    def publish(self, draft: Draft, key_for: "Callable[[Event], KeyRecord] | None" = None) -> "Deferred[Published]":
+        """Fire when the event is on disk and everybody parked for it has been answered.
+
+        :param key_for: makes the idempotency record that is written together with the event.
+        :raises EventLogUnavailable: the log takes nothing.
+        :raises StorageFull: the disk is full.
+        """
+        event = self._number(draft)
+        key = key_for(event) if key_for is not None else None
+        done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
+        return done.addCallback(lambda _: self._show(event))
+
+    def _number(self, draft: Draft) -> Event:
+        self._sequence += 1
+        # Never backwards, so that a time finds its place by bisection; whole milliseconds, as readers see it.
+        self._last_at = max(self._last_at, int(self._clock.seconds() * 1000) / 1000)
+        body = EventBody(
+            event_id=event_id(self.log_id, self._sequence),
+            sequence=self._sequence,
+            event_type=draft.event_type,
+            topic=draft.topic,
+            publisher=draft.publisher,
+            agent_type=draft.agent_type,
+            project_id=self.project_id,
+            issue_id=draft.issue_id,
+            data=draft.data,
+            correlation_id=draft.correlation_id,
+            references=list(draft.references),
+            priority=draft.priority,
+            ttl_seconds=draft.ttl_seconds,
+            timestamp=rfc3339(self._last_at),
+        )
+        return Event.of(body, self._last_at)
+
+    def _show(self, event: Event) -> Published:
+        self._retain(event)
+        self.published_total += 1
+        notified = []
+        for waiter in self.waiters.wanting(event):
+            self._deliver(waiter, event)
+            if waiter.reader.agent is not None:
+                notified.append(waiter.reader.agent)
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001 - one observer's mistake must not take the publisher's answer
+                _log.failure("an observer of events failed")
+        return Published(event, tuple(dict.fromkeys(notified)))
+
+    def _retain(self, event: Event) -> None:
+        self._shown = event.sequence
+        self.ring.append(event)
+        self.ring.evict(self._clock.seconds())
+
+    def _deliver(self, waiter: Waiter, event: Event) -> None:
+        delivery = self._offer(waiter.subscription, event.sequence)
+        answer = Answer([event], event.sequence, gap=waiter.gap, delivery=delivery)
+        self.delivered_total += 1
+        self.waiters.release(waiter, answer)
+        self._on_delivery(max(0.0, self._clock.seconds() - event.at))
+
+    # Waiting
+
+    def wait(
+        self,
+        reader: Reader,
+        selection: Selection,
+        *,
+        since: str | None,
+        subscription: str | None,
+        ack: str | None,
+        limit: int,
+        seconds: float,
+    ) -> "Deferred[Answer]":
+        """Fire with what the reader has not had yet, at once or when it comes.
+
+        :param since: a place to start at; the stored position is then neither read nor moved.
+        :param subscription: a name for the position; None for the one that the selection names.
+        :param ack: a cursor up to which the reader has everything.
+        :raises InvalidParameter: ``since`` or ``ack`` is no place in this log, or there are too many subscriptions.
+        :raises TooManyPolls: nothing is there yet, and there is no place to park.
+        """
+        if since is not None or reader.agent is None:
+            window = self._places().after(since or "earliest")
+            return self._read_or_park(Waiter(reader, selection, window.after, window.gap, None), limit, seconds)
+        mine = self._subscription(reader, subscription or selection.key)
+        if ack is not None:
+            self.subscriptions.settle(mine, self._places().after(ack).after)
+        self._end_older(mine)
+        gap = mine.position < self.ring.evicted_through
+        return self._read_or_park(Waiter(reader, selection, mine.position, gap, mine), limit, seconds)
+
+    def delivery_before(self, reader: Reader, selection: Selection, subscription: str | None) -> Delivery | None:
+        """Give the reader's answer that is still on its way on this subscription, so that it can be asked after."""
+        if reader.agent is None:
+            return None
+        return self._subscription(reader, subscription or selection.key).offered
+
+    def _subscription(self, reader: Reader, key: str) -> Subscription:
+        assert reader.agent is not None
+        # Nothing retained is missed, and nothing is a gap yet, for one who starts late.
+        first = max(self._issue_mark(reader.issue_id or ""), self.ring.evicted_through)
+        return self.subscriptions.open(reader.agent, key, lambda: first)
+
+    def _end_older(self, subscription: Subscription) -> None:
+        older = subscription.parked
+        if older is not None:
+            self.waiters.release(older, Answer([], older.start, gap=older.gap))
+
+    def _read_or_park(self, waiter: Waiter, limit: int, seconds: float) -> "Deferred[Answer]":
+        """Answer at once with what is there, or with nothing when there is no time or a gap to tell of; else park."""
+        subscription, gap = waiter.subscription, waiter.gap
+        events, more, through = self._scan(waiter.selection, waiter.start, limit)
+        if events:
+            self.delivered_total += len(events)
+            delivery = self._offer(subscription, through)
+            return succeed(Answer(events, through, more, gap=gap, delivery=delivery))
+        if self._draining:
+            return succeed(Answer([], waiter.start, gap=gap))
+        if subscription is not None:
+            self.subscriptions.advance(subscription, through)
+        if seconds <= 0 or gap:
+            return succeed(Answer([], through, timeout=not gap, gap=gap))
+        waiter.start = through
+        parked = self.waiters.park(waiter, seconds, self._time_is_up)
+        if subscription is not None:
+            subscription.parked = waiter
+        return parked
+
+    def _scan(self, selection: Selection, start: int, limit: int) -> tuple[list[Event], bool, int]:
+        now = self._clock.seconds()
+        self.ring.evict(now)
+        found: list[Event] = []
+        for event in self.ring.after(start):
+            if event.expires_at <= now or not selection.matches(event):
+                continue
+            if len(found) == limit:
+                return found, True, found[-1].sequence
+            found.append(event)
+        return found, False, found[-1].sequence if found else max(start, self._shown)
+
+    def _offer(self, subscription: Subscription | None, through: int) -> Delivery | None:
+        return None if subscription is None else self.subscriptions.offer(subscription, through)
+
+    def _time_is_up(self, waiter: Waiter) -> None:
+        # All that came while it was parked did not match: the next wait need not look at it again.
+        if waiter.subscription is not None:
+            self.subscriptions.advance(waiter.subscription, self._shown)
+        self.waiters.release(waiter, Answer([], self._shown, timeout=True, gap=waiter.gap))
+
+    def end_polls(self, token_ids: Iterable[str], refusal: Refusal) -> None:
+        """End the polls that are parked under these tokens."""
+        ended = frozenset(token_ids)
+        for waiter in self.waiters.parked():
+            if waiter.reader.token_id in ended:
+                self.waiters.refuse(waiter, refusal)
+
+    def end_agent(self, agent: str, refusal: Refusal) -> None:
+        """End the polls and the subscriptions of an agent that is gone."""
+        for waiter in self.waiters.parked():
+            if waiter.reader.agent == agent:
+                self.waiters.refuse(waiter, refusal)
+        self.subscriptions.end(agent)
+
+    def drain(self) -> None:
+        """Answer every parked poll, empty and with its cursor unmoved, and park no more."""
+        self._draining = True
+        for waiter in self.waiters.parked():
+            self.waiters.release(waiter, Answer([], waiter.start, gap=waiter.gap))
+
+    # History
+
+    def history(
+        self, selection: Selection, since: str | None, until: str | None, limit: int, newest_first: bool
+    ) -> Page:
+        """Give retained events in either order.
+
+        :raises InvalidParameter: ``since`` or ``until`` is no place in this log.
+        """
+        now = self._clock.seconds()
+        self.ring.evict(now)
+        places = self._places()
+        window = places.after(since or "earliest")
+        before = min(window.before, places.until(until)) if until is not None else window.before
+        events: list[Event] = []
+        more = False
+        for event in self.ring.before(before) if newest_first else self.ring.after(window.after):
+            if not window.after < event.sequence < before:
+                break
+            if event.expires_at <= now or not selection.matches(event):
+                continue
+            if len(events) == limit:
+                more = True
+                break
+            events.append(event)
+        last = events[-1].sequence if events else None
+        return Page(events, self._continuation(window.after, before, last, newest_first, more), more)
+
+    def _continuation(self, after: int, before: int, last: int | None, newest_first: bool, more: bool) -> str:
+        if newest_first:
+            return down_cursor(self.log_id, last if more and last is not None else after + 1, after)
+        if more and last is not None:
+            return self.cursor(last)
+        return self.cursor(max(after, before - 1))
+
+    def get(self, name: str) -> Event:
+        """Give the event of that id.
+
+        :raises NotFound: there is none, or it has expired.
+        """
+        place = parse_cursor(name) if name.startswith("evt-") else None
+        event = self.ring.get(place[1]) if place is not None and place[0] == self.log_id else None
+        if event is None or event.expires_at <= self._clock.seconds():
+            raise NotFound(
+                f"There is no event '{name}' here: it is of another project, or retention or its ttl has removed it."
+            )
+        return event
+
+    @property
+    def oldest_cursor(self) -> str:
+        """Name the place from which everything retained can be read."""
+        return self.cursor(self.ring.evicted_through)
+
+    def _places(self) -> Log:
+        return Log(self.log_id, self._shown, self.ring)
+
+    # What lasts
+
+    def _state(self) -> _LogState:
+        return _LogState(self.log_id, self._sequence, self.ring.evicted_through)
+
+    def restore(self, kind: str, body: msgspec.Raw) -> None:
+        """Take up the log's own state, or an event."""
+        if kind == "log":
+            state = msgspec.json.decode(body, type=_LogState)
+            self.log_id = state.id
+            self._sequence = self._shown = max(self._sequence, state.sequence)
+            self.ring.evict_through(state.evicted_through)
+            return
+        text = bytes(body)
+        event = msgspec.json.decode(text, type=EventBody)
+        if event.sequence <= self.ring.evicted_through:
+            return
+        at = seconds_of(event.timestamp, "timestamp")
+        self._sequence = self._shown = max(self._sequence, event.sequence)
+        self._last_at = max(self._last_at, at)
+        self.ring.append(Event.of(event, at, text))
+
+    def snapshot(self) -> Iterable[Record]:
+        """Give the log's id and numbers; events lie in the segments themselves."""
+        yield "log", self._state()

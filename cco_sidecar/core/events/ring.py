@@ -1,0 +1,93 @@
+"""The events that are retained: the newest so many, and none older than so long."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from cco_sidecar.core.events.event import Event
+
+_COMPACT_AT = 1024
+
+
+@define(eq=False)
+class Ring:
+    """Retained events in order of sequence; numbers may be missing where a write failed."""
+
+    _max_events: int
+    _retention_seconds: float
+    evicted_through: int = 0
+    """The highest sequence that retention removed."""
+    _events: list[Event] = field(factory=list)
+    _start: int = 0  # events before it are gone; the list is cut now and then, not at each eviction
+    size_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self._events) - self._start
+
+    @property
+    def capacity(self) -> int:
+        """How many events fit."""
+        return self._max_events
+
+    @property
+    def oldest(self) -> int | None:
+        """The sequence of the oldest retained event."""
+        return self._events[self._start].sequence if len(self) else None
+
+    def append(self, event: Event) -> None:
+        """Add the newest event; the oldest goes when there is no room."""
+        self._events.append(event)
+        self.size_bytes += len(event.encoded)
+        if len(self) > self._max_events:
+            self._drop_oldest()
+
+    def evict(self, now: float) -> None:
+        """Remove what is past the retention time."""
+        while len(self) and self._events[self._start].at + self._retention_seconds <= now:
+            self._drop_oldest()
+
+    def evict_through(self, sequence: int) -> None:
+        """Remove what an earlier run had removed already."""
+        while len(self) and self._events[self._start].sequence <= sequence:
+            self._drop_oldest()
+        self.evicted_through = max(self.evicted_through, sequence)
+
+    def _drop_oldest(self) -> None:
+        gone = self._events[self._start]
+        self.evicted_through = gone.sequence
+        self.size_bytes -= len(gone.encoded)
+        self._start += 1
+        if self._start >= _COMPACT_AT and self._start * 2 >= len(self._events):
+            del self._events[: self._start]
+            self._start = 0
+
+    def _index_after(self, sequence: int) -> int:
+        return bisect_right(self._events, sequence, lo=self._start, key=lambda event: event.sequence)
+
+    def after(self, sequence: int) -> Iterator[Event]:
+        """Give the events past ``sequence``, oldest first."""
+        for index in range(self._index_after(sequence), len(self._events)):
+            yield self._events[index]
+
+    def before(self, sequence: int) -> Iterator[Event]:
+        """Give the events below ``sequence``, newest first."""
+        for index in range(self._index_after(sequence - 1) - 1, self._start - 1, -1):
+            yield self._events[index]
+
+    def get(self, sequence: int) -> Event | None:
+        """Give the event of that number, if it is retained."""
+        index = self._index_after(sequence) - 1
+        if index < self._start or self._events[index].sequence != sequence:
+            return None
+        return self._events[index]
+
+    def sequence_at(self, seconds: float) -> int:
+        """Give the sequence of the newest event that is older than a time (0 if there is none)."""
+        index = bisect_right(self._events, seconds, lo=self._start, key=lambda event: event.at)
+        # An event of that very millisecond belongs to what comes after it.
+        while index > self._start and self._events[index - 1].at >= seconds:
+            index -= 1
+        if index > self._start:
+            return self._events[index - 1].sequence
+        return self.evicted_through

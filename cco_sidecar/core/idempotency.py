@@ -1,0 +1,98 @@
+"""The same request sent twice does its work once (Idempotency-Key, contract section 4)."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from cco_sidecar.core.ledger import KEY_KIND, KeyRecord, Record
+from cco_sidecar.errors import KeyReused
+
+KEPT_SECONDS = 24 * 3600
+MOST_KEYS = 100_000
+
+Slot = tuple[str, str, str]
+"""Agent, route and key."""
+
+
+@frozen
+class Answered:
+    """A finished answer: status and JSON text."""
+
+    status: int
+    body: bytes
+
+
+@define(eq=False)
+class Idempotency:
+    """Remembers a project's keys, with the answer that each got."""
+
+    _clock: IReactorTime
+    kinds: tuple[str, ...] = (KEY_KIND,)
+    _kept: "OrderedDict[Slot, KeyRecord]" = field(factory=OrderedDict)  # oldest first
+    _in_flight: "dict[Slot, list[Deferred[None]]]" = field(factory=dict)
+
+    async def once(
+        self,
+        slot: Slot,
+        digest: str,
+        work: Callable[[Callable[[int, object], KeyRecord]], Awaitable[Answered]],
+    ) -> Answered:
+        """Do the work, or give the answer that it got before.
+
+        :param digest: names the request's body.
+        :param work: is given a function that makes the record to write together with the effect.
+        :raises KeyReused: the key came with another body before.
+        """
+        while slot in self._in_flight:
+            turn: Deferred[None] = Deferred()
+            self._in_flight[slot].append(turn)
+            await turn
+        kept = self._find(slot)
+        if kept is not None:
+            if kept.digest != digest:
+                raise KeyReused(
+                    "This Idempotency-Key was used before with another body: use a new key for a new request."
+                )
+            return Answered(kept.status, bytes(kept.answer))
+        self._in_flight[slot] = []
+        try:
+            answered = await work(lambda status, answer: self._record(slot, digest, status, answer))
+            self._keep(self._record(slot, digest, answered.status, msgspec.Raw(answered.body)))
+            return answered
+        finally:
+            for turn in self._in_flight.pop(slot):
+                turn.callback(None)
+
+    def _record(self, slot: Slot, digest: str, status: int, answer: object) -> KeyRecord:
+        text = answer if isinstance(answer, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(answer))
+        return KeyRecord(*slot, digest, self._clock.seconds(), status, text)
+
+    def _find(self, slot: Slot) -> KeyRecord | None:
+        kept = self._kept.get(slot)
+        if kept is None or kept.at + KEPT_SECONDS <= self._clock.seconds():
+            return None
+        return kept
+
+    def _keep(self, record: KeyRecord) -> None:
+        slot = (record.agent_id, record.route, record.key)
+        self._kept[slot] = record
+        self._kept.move_to_end(slot)
+        now = self._clock.seconds()
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            if len(self._kept) <= MOST_KEYS and oldest.at + KEPT_SECONDS > now:
+                return
+            self._kept.popitem(last=False)
+
+    def restore(self, kind: str, body: msgspec.Raw) -> None:
+        """Take up a key."""
+        self._keep(msgspec.json.decode(bytes(body), type=KeyRecord))
+
+    def snapshot(self) -> Iterable[Record]:
+        """Give every key that still counts."""
+        for record in self._kept.values():
+            yield KEY_KIND, record

@@ -1,0 +1,33 @@
+"""Times as the contract writes them: RFC 3339, UTC, milliseconds."""
+
+import re
+from datetime import UTC, datetime
+
+from cco_sidecar.errors import InvalidParameter
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_FRACTION = re.compile(r"\.(\d+)")
+
+
+def rfc3339(seconds: float) -> str:
+    """Write seconds since the epoch as ``2026-11-22T07:46:03.123Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def looks_like_time(text: str) -> bool:
+    """Say whether ``text`` has the form of an RFC 3339 time."""
+    return _RFC3339.fullmatch(text) is not None
+
+
+def seconds_of(text: str, what: str) -> float:
+    """Read an RFC 3339 time as seconds since the epoch.
+
+    :param what: the parameter's name, for the message.
+    :raises InvalidParameter: it is none.
+    """
+    if looks_like_time(text):
+        try:
+            return datetime.fromisoformat(_FRACTION.sub(lambda m: "." + m[1][:6].ljust(6, "0"), text)).timestamp()
+        except ValueError:
+            pass  # the form is right, the day is not: 2026-02-30
+    raise InvalidParameter(f"{what} must be an RFC 3339 time such as 2026-11-22T07:46:03Z.", parameter=what)

@@ -1,0 +1,331 @@
+"""Who is asking: signed tokens, their successors, their end (contract section 3).
+
+A token says who somebody is; whether that agent still lives, and whether the token was revoked, is looked up at every
+request, so that a cached verification never outlives either.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jwt
+import msgspec
+from attrs import define, evolve, field, frozen
+from cachetools import LRUCache
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from cco_sidecar.core.ledger import Ledger, Record
+from cco_sidecar.errors import NotFound, Refusal, TokenExpired, TokenRevoked, Unauthenticated
+
+ISSUER = "cco-sidecar"
+AUDIENCE = "cco-agents"
+ADMIN = "admin"
+ADMIN_SECONDS = 3600
+EVERY_PROJECT = "*"
+MOST_TOKEN_BYTES = 4096
+MOST_VERIFIED = 4096
+_REQUIRED = ["iss", "aud", "sub", "agent_type", "project_id", "issue_id", "permissions", "iat", "nbf", "exp", "jti"]
+
+
+@frozen(eq=False)
+class SigningKey:
+    """An RSA key pair and its id (RFC 7638 thumbprint)."""
+
+    key_id: str
+    private: RSAPrivateKey
+    public: RSAPublicKey
+    numbers: Mapping[str, str]
+
+
+@frozen(eq=False)
+class KeyRing:
+    """All keys that verify, oldest first; the last one signs."""
+
+    keys: Sequence[SigningKey]
+
+    @property
+    def signing(self) -> SigningKey:
+        """The key that signs."""
+        return self.keys[-1]
+
+    def find(self, key_id: object) -> SigningKey | None:
+        """Give the key of that id."""
+        return next((key for key in self.keys if key.key_id == key_id), None)
+
+    def jwks(self) -> dict[str, object]:
+        """Give the public keys as a JSON Web Key Set (RFC 7517)."""
+        return {
+            "keys": [
+                {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": key.key_id, **key.numbers} for key in self.keys
+            ]
+        }
+
+
+@frozen
+class Claims:
+    """What a token says; times are in seconds since the epoch."""
+
+    sub: str
+    agent_type: str
+    project_id: str
+    issue_id: str
+    permissions: frozenset[str]
+    iat: int
+    exp: int
+    jti: str
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is the person at the machine."""
+        return self.sub == ADMIN and self.project_id == EVERY_PROJECT
+
+
+@frozen
+class Token:
+    """A signed token."""
+
+    text: str
+    claims: Claims
+
+
+class Succession(msgspec.Struct, frozen=True):
+    """Which token follows which; enough, with the signing key, to make the successor again."""
+
+    jti: str
+    successor: str
+    iat: int
+    exp: int
+    root_exp: int
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """A token that no longer counts; forgotten when it would have ended anyway."""
+
+    jti: str
+    exp: int
+
+
+@define(eq=False)
+class TokenBook:
+    """What one project remembers of its tokens."""
+
+    _clock: IReactorTime
+    _ledger: Ledger
+    kinds: tuple[str, ...] = ("succession", "revocation")
+    successions: dict[str, Succession] = field(factory=dict)
+    revoked: dict[str, int] = field(factory=dict)
+
+    def follow(self, succession: Succession) -> None:
+        """Write down a successor."""
+        self._forget_ended()
+        self.successions[succession.jti] = succession
+        self._ledger.note("succession", succession)
+
+    def revoke(self, jtis: Iterable[str], exp: int) -> "Deferred[None]":
+        """Write down that tokens are dead; fires when that is on disk."""
+        self._forget_ended()
+        last: Deferred[None] = succeed(None)
+        for jti in jtis:
+            self.revoked[jti] = exp
+            last = self._ledger.record("revocation", Revocation(jti, exp))
+        return last
+
+    def line_of(self, jti: str) -> list[str]:
+        """Give a token's id and those of all that followed it."""
+        line = [jti]
+        while (after := self.successions.get(line[-1])) is not None:
+            line.append(after.successor)
+        return line
+
+    def _forget_ended(self) -> None:
+        now = self._clock.seconds()
+        for jti in [jti for jti, kept in self.successions.items() if max(kept.exp, kept.root_exp) <= now]:
+            del self.successions[jti]
+        for jti in [jti for jti, exp in self.revoked.items() if exp <= now]:
+            del self.revoked[jti]
+
+    def restore(self, kind: str, body: msgspec.Raw) -> None:
+        """Take up a succession or a revocation."""
+        if kind == "succession":
+            kept = msgspec.json.decode(body, type=Succession)
+            self.successions[kept.jti] = kept
+            return
+        ended = msgspec.json.decode(body, type=Revocation)
+        self.revoked[ended.jti] = ended.exp
+
+    def snapshot(self) -> Iterable[Record]:
+        """Give all that is still in force."""
+        self._forget_ended()
+        for kept in self.successions.values():
+            yield "succession", kept
+        for jti, exp in self.revoked.items():
+            yield "revocation", Revocation(jti, exp)
+
+
+@define(eq=False)
+class TokenAuthority:
+    """Issues, verifies, renews and revokes tokens.
+
+    ``book_of`` gives the memory of a project (the admin's tokens are kept by the default project); ``is_gone`` says
+    whether an agent has ended.
+    """
+
+    _clock: IReactorTime
+    keys: KeyRing
+    _new_id: Callable[[], str]
+    _book_of: Callable[[str], TokenBook | None]
+    _is_gone: Callable[[str, str], bool]
+    ttl_seconds: int
+    refresh_before_seconds: float
+    _verified: "LRUCache[bytes, Claims]" = field(factory=lambda: LRUCache(MOST_VERIFIED))
+
+    def issue(
+        self,
+        *,
+        sub: str,
+        agent_type: str,
+        project_id: str,
+        issue_id: str,
+        permissions: Iterable[str],
+        ttl_seconds: int | None = None,
+    ) -> Token:
+        """Make a token that lives from now on."""
+        now = math.floor(self._clock.seconds())
+        ends = now + (ttl_seconds or self.ttl_seconds)
+        claims = Claims(sub, agent_type, project_id, issue_id, frozenset(permissions), now, ends, self._new_id())
+        return self._sign(claims)
+
+    def issue_admin(self, permissions: Iterable[str]) -> Token:
+        """Make a token for the person at the machine; it lives an hour whatever the settings say."""
+        return self.issue(
+            sub=ADMIN,
+            agent_type=ADMIN,
+            project_id=EVERY_PROJECT,
+            issue_id=EVERY_PROJECT,
+            permissions=permissions,
+            ttl_seconds=ADMIN_SECONDS,
+        )
+
+    def _sign(self, claims: Claims) -> Token:
+        # The order is fixed: RS256 is deterministic, so a successor can be made again, byte for byte.
+        payload: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": claims.sub,
+            "agent_type": claims.agent_type,
+            "project_id": claims.project_id,
+            "issue_id": claims.issue_id,
+            "permissions": sorted(claims.permissions),
+            "iat": claims.iat,
+            "nbf": claims.iat,
+            "exp": claims.exp,
+            "jti": claims.jti,
+        }
+        key = self.keys.signing
+        return Token(jwt.encode(payload, key.private, algorithm="RS256", headers={"kid": key.key_id}), claims)
+
+    def verify(self, text: bytes) -> Claims:
+        """Say who holds this token.
+
+        :raises Unauthenticated: it is not one of ours.
+        :raises TokenExpired: its time is over.
+        :raises TokenRevoked: it was revoked, or its agent is gone.
+        """
+        claims = self._verified.get(text)
+        if claims is None:
+            claims = self._decode(text)
+            self._verified[text] = claims
+        refusal = self.refusal_of(claims)
+        if refusal is not None:
+            raise refusal
+        return claims
+
+    def refusal_of(self, claims: Claims) -> Refusal | None:
+        """Say why a token that was good is not any more; None if it still is."""
+        if claims.exp <= self._clock.seconds():
+            return TokenExpired(
+                "This token has expired. A spawned agent finds its newest token in the file JWT_TOKEN_FILE; "
+                "others ask for one with 'cco token issue' or, in time, POST /api/tokens/refresh."
+            )
+        book = self._book_of(claims.project_id)
+        if book is None:
+            return TokenRevoked(f"This sidecar no longer serves the project '{claims.project_id}' of this token.")
+        if claims.jti in book.revoked:
+            return TokenRevoked("This token was revoked. Ask the admin for another: 'cco token issue'.")
+        if not claims.is_admin and self._is_gone(claims.project_id, claims.sub):
+            return TokenRevoked(f"The agent '{claims.sub}' has ended, and its tokens with it.")
+        return None
+
+    def _decode(self, text: bytes) -> Claims:
+        if len(text) > MOST_TOKEN_BYTES:
+            raise Unauthenticated("The token is longer than any that this sidecar makes.")
+        try:
+            header = jwt.get_unverified_header(text)
+            key = self.keys.find(header.get("kid"))
+            if key is None or "crit" in header:
+                raise Unauthenticated(
+                    "The token was not signed by this sidecar (unknown key). Take the token from the running one: "
+                    "'cco token'."
+                )
+            payload = jwt.decode(
+                text,
+                key.public,
+                algorithms=["RS256"],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                # Its times are checked by us, against our clock, at every use.
+                options={"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            )
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Unauthenticated(
+                "The token is not a valid one of this sidecar: send 'Authorization: Bearer <token>' as 'cco token' "
+                "prints it, whole and unchanged."
+            ) from error
+        return self._claims(payload)
+
+    def _claims(self, payload: Mapping[str, Any]) -> Claims:
+        texts = [payload[name] for name in ("sub", "agent_type", "project_id", "issue_id", "jti")]
+        times = [payload[name] for name in ("iat", "nbf", "exp")]
+        permissions = payload["permissions"]
+        sound = (
+            all(isinstance(text, str) for text in texts)
+            and all(type(time) is int for time in times)
+            and isinstance(permissions, list)
+            and all(isinstance(permission, str) for permission in permissions)
+        )
+        if not sound:
+            raise Unauthenticated("The token's claims are not of the form that this sidecar makes.")
+        if times[1] > self._clock.seconds() + 1:
+            raise Unauthenticated("The token is not valid yet: check the clock.")
+        sub, agent_type, project_id, issue_id, jti = texts
+        return Claims(sub, agent_type, project_id, issue_id, frozenset(permissions), times[0], times[2], jti)
+
+    def successor(self, claims: Claims) -> Token:
+        """Give the one token that follows this one: as often as asked, the same (a lost answer strands nobody)."""
+        book = self._book_of(claims.project_id)
+        if book is None:
+            raise NotFound(f"There is no project '{claims.project_id}'.")
+        kept = book.successions.get(claims.jti)
+        if kept is None:
+            now = math.floor(self._clock.seconds())
+            # A token that was issued short stays short.
+            kept = Succession(claims.jti, self._new_id(), now, now + claims.exp - claims.iat, claims.exp)
+            book.follow(kept)
+        return self._sign(evolve(claims, jti=kept.successor, iat=kept.iat, exp=kept.exp))
+
+    def wants_successor(self, claims: Claims) -> bool:
+        """Say whether the token ends so soon that its holder should be given the next."""
+        before = min(self.refresh_before_seconds, (claims.exp - claims.iat) / 2)
+        return claims.exp - self._clock.seconds() <= before
+
+    def revoke(self, project_id: str, jti: str) -> "tuple[list[str], Deferred[None]]":
+        """End a token and its successors; gives their ids, and fires when that is on disk."""
+        book = self._book_of(project_id)
+        if book is None:
+            raise NotFound(f"There is no project '{project_id}'.")
+        line = book.line_of(jti)
+        # No token outlives twice the longest life from now.
+        longest = max(self.ttl_seconds, ADMIN_SECONDS, 86400)
+        return line, book.revoke(line, math.ceil(self._clock.seconds()) + 2 * longest)

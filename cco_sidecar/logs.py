@@ -1,0 +1,87 @@
+"""Logs: one JSON object a line, or text for a terminal; never a token."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import msgspec
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
+from zope.interface import implementer, provider
+
+from cco_sidecar.core.times import rfc3339
+
+AUDIT = "cco_sidecar.audit"
+LEVELS: Mapping[str, Any] = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warning": LogLevel.warn,
+    "error": LogLevel.error,
+}
+MOST_TEXT = 8192
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def redact(text: str) -> str:
+    """Take tokens out of a text."""
+    return _TOKEN.sub("[REDACTED:token]", text)
+
+
+def as_json(event: LogEvent) -> bytes:
+    """Make the line of an event: time, level, where, message, its plain fields, and a traceback if there is one."""
+    line: dict[str, object] = {
+        "time": rfc3339(event["log_time"]),
+        "level": event["log_level"].name if event.get("log_level") else "info",
+        "logger": event.get("log_namespace", ""),
+        "message": redact(formatEvent(event))[:MOST_TEXT],
+    }
+    for name, value in event.items():
+        if not name.startswith("log_") and name not in {"time", "message", "isError", "format", "system"}:
+            line[name] = redact(value)[:MOST_TEXT] if isinstance(value, str) else value
+    if "log_failure" in event:
+        line["failure"] = redact(event["log_failure"].getTraceback())[:MOST_TEXT]
+    return msgspec.json.encode({k: v if isinstance(v, _PLAIN) else str(v)[:MOST_TEXT] for k, v in line.items()}) + b"\n"
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes each event as a line to a stream."""
+
+    def __init__(self, stream: IO[bytes], form: Callable[[LogEvent], bytes]) -> None:
+        self._stream = stream
+        self._form = form
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write the event; a log that cannot be written must stop nobody."""
+        try:
+            self._stream.write(self._form(event))
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+def _as_text(event: LogEvent) -> bytes:
+    return redact(formatEventAsClassicLogText(event) or "").encode("utf-8", "replace")
+
+
+def observer(level: str, stream: IO[bytes] | None = None) -> FilteringLogObserver:
+    """Make the observer for a level: text for a person at a terminal, else JSON."""
+    target = sys.stderr.buffer if stream is None else stream
+    form = _as_text if target.isatty() else as_json
+    return FilteringLogObserver(LineObserver(target, form), [LogLevelFilterPredicate(LEVELS[level])])
+
+
+@provider(ILogObserver)
+def json_observer(event: LogEvent) -> None:
+    """For ``twistd --logger cco_sidecar.logs.json_observer``."""
+    sys.stderr.buffer.write(as_json(event))
+    sys.stderr.buffer.flush()

@@ -1,0 +1,131 @@
+"""What can be set, and the frozen `Settings` that comes of it (contract section 2)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from attrs import field, frozen
+
+from cco_sidecar.settings_checks import (
+    Bucket,
+    Check,
+    Runner,
+    buckets,
+    host,
+    list_of,
+    one_of,
+    optional_file,
+    origin_of_pages,
+    path,
+    runners,
+    truth,
+    whole,
+)
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@frozen
+class Option:
+    """A setting: ``name`` in `Settings.origin`, ``key`` in the config file; with a ``variable`` it has a flag, too."""
+
+    name: str
+    key: str
+    check: Check
+    default: object
+    variable: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """Give the flag as it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+
+OPTIONS: Sequence[Option] = (
+    Option("host", "sidecar.host", host, "127.0.0.1", "CCO_SIDECAR_HOST"),
+    Option("port", "sidecar.port", whole(0, 65535), 3001, "CCO_SIDECAR_PORT"),
+    Option("storage", "sidecar.storage_path", path, "/tmp/cco-sidecar", "CCO_SIDECAR_STORAGE"),
+    Option("cache_size_mb", "sidecar.cache_size_mb", whole(1), 1024, "CCO_SIDECAR_CACHE_SIZE_MB"),
+    Option("log_level", "sidecar.log_level", one_of(*LOG_LEVELS), "info", "CCO_SIDECAR_LOG_LEVEL"),
+    Option("roster", "sidecar.roster", optional_file, None, "CCO_SIDECAR_ROSTER"),
+    Option("allowed_hosts", "sidecar.allowed_hosts", list_of(host, "a list of host names"), ()),
+    Option("allowed_origins", "sidecar.allowed_origins", list_of(origin_of_pages, "a list of origins"), ()),
+    Option("tokens.ttl_seconds", "tokens.ttl_seconds", whole(1), 3600),
+    Option("tokens.refresh_before_seconds", "tokens.refresh_before_seconds", whole(0), 300),
+    Option("rate_limits.enabled", "rate_limits.enabled", truth, True),
+    Option("rate_limits.categories", "rate_limits.categories", buckets, {}),
+    Option("events.retention_seconds", "events.retention_seconds", whole(1), 86400),
+    Option("events.max_events", "events.max_events", whole(1), 10000),
+    Option("events.max_parked_polls", "events.max_parked_polls", whole(1), 20000),
+    Option("agents.max_concurrent", "agents.max_concurrent", whole(1), 119),
+    Option("agents.default_timeout_seconds", "agents.default_timeout_seconds", whole(1), 28800),
+    Option("agents.on_shutdown", "agents.on_shutdown", one_of("leave", "stop"), "leave"),
+    Option("agents.runners", "agents.runners", runners, {}),
+)
+"""Every setting but the projects, which are a list on the command line and an object in the file."""
+
+
+@frozen
+class TokenSettings:
+    """How long agents' tokens live, and how long before their end they are replaced (at most half of it)."""
+
+    ttl_seconds: int
+    refresh_before_seconds: float
+
+
+@frozen
+class RateLimits:
+    """Whether requests are limited, and how for each category of agents."""
+
+    enabled: bool
+    categories: Mapping[str, Bucket]
+
+
+@frozen
+class EventSettings:
+    """How long and how many events are kept for each project, and how many polls may be parked in all."""
+
+    retention_seconds: int
+    max_events: int
+    max_parked_polls: int
+
+
+@frozen
+class AgentSettings:
+    """How many agents run at once, for how long, and what becomes of them when the sidecar ends."""
+
+    max_concurrent: int
+    default_timeout_seconds: int
+    on_shutdown: Literal["leave", "stop"]
+    runners: Mapping[str, Runner]
+
+
+@frozen
+class Settings:
+    """Everything that can be set, checked; all paths are absolute.
+
+    ``projects`` is ordered, its first is the default project; ``roster`` None is the packaged one; ``origin`` says
+    for each setting where it came from (``flag --port``, ``environment CCO_SIDECAR_PORT``, ``file PATH``, ``default``).
+    """
+
+    host: str
+    port: int
+    storage: Path
+    cache_size_mb: int
+    log_level: str
+    roster: Path | None
+    allowed_hosts: Sequence[str]
+    allowed_origins: Sequence[str]
+    projects: Mapping[str, Path]
+    tokens: TokenSettings
+    rate_limits: RateLimits
+    events: EventSettings
+    agents: AgentSettings
+    config: Path
+    home: Path
+    origin: Mapping[str, str] = field(repr=False)
+
+    @property
+    def default_project(self) -> str:
+        """Give the id of the project that is meant when none is named."""
+        return next(iter(self.projects))

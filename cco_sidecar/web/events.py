@@ -1,0 +1,274 @@
+"""Events over HTTP: publish, wait, look back (contract section 5)."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from attrs import define
+from msgspec import Meta
+from twisted.internet.interfaces import IReactorTime
+
+from cco_sidecar.core.events.event import Event, EventBody, Priority
+from cco_sidecar.core.events.filter_parser import parse_filter
+from cco_sidecar.core.events.hub import Draft, EventHub
+from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.events.waiting import Answer, Reader
+from cco_sidecar.core.idempotency import Answered
+from cco_sidecar.core.identifiers import event_type, identifier
+from cco_sidecar.core.ledger import KeyRecord
+from cco_sidecar.core.roster import Roster
+from cco_sidecar.core.times import rfc3339
+from cco_sidecar.core.tokens import Claims, TokenAuthority
+from cco_sidecar.errors import ForeignPublisher, InvalidEvent, InvalidParameter, PermissionMissing
+from cco_sidecar.web.codec import Reply, compact
+from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
+
+MOST_TYPES = 64
+
+Text = Annotated[str, Meta(max_length=256)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+FilterText = Annotated[str, Meta(max_length=1024)]
+
+
+class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """An event as its publisher sends it."""
+
+    topic: str
+    data: msgspec.Raw
+    publisher: Text | None = None
+    event_type: Text | None = None
+    correlation_id: Text | None = None
+    ttl_seconds: Annotated[int, Meta(ge=1, le=86400)] = 86400
+    priority: Priority = "normal"
+    references: Annotated[list[Text], Meta(max_length=64)] = []
+
+
+class PublishAnswer(msgspec.Struct):
+    """What a publisher gets to know."""
+
+    event_id: str
+    sequence: int
+    cursor: str
+    published: bool
+    subscribers_notified: list[str]
+    subscriber_count: int
+    topic: str
+    ttl_seconds: int
+    timestamp: str
+
+
+class WaitQuery(ProjectQuery):
+    """What to wait for, from where, and how long (milliseconds)."""
+
+    timeout: Annotated[int, Meta(ge=0, le=300_000)] = 30_000
+    filter: FilterText | None = None
+    topic: Text | None = None
+    since: Text | None = None
+    limit: Limit = 100
+    subscription: Text | None = None
+    ack: Text | None = None
+
+
+class WaitAnswer(msgspec.Struct):
+    """Events in order; ``oldest_cursor`` comes with ``gap``."""
+
+    events: list[EventBody]
+    more_available: bool
+    next_cursor: str
+    timeout: bool
+    gap: bool
+    timestamp: str
+    oldest_cursor: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class HistoryQuery(ProjectQuery):
+    """Which retained events, and in what order."""
+
+    type: Text | None = None
+    topic: Text | None = None
+    filter: FilterText | None = None
+    publisher: Text | None = None
+    correlation_id: Text | None = None
+    issue: Text | None = None
+    since: Text | None = None
+    until: Text | None = None
+    limit: Limit = 100
+    order: Literal["asc", "desc"] = "desc"
+
+
+class HistoryAnswer(msgspec.Struct):
+    """A page of history; ``since=next_cursor`` gives the next."""
+
+    events: list[EventBody]
+    next_cursor: str
+    more_available: bool
+
+
+@define(eq=False)
+class EventsAPI:
+    """Parse, delegate, encode."""
+
+    _clock: IReactorTime
+    _tokens: TokenAuthority
+    _roster: Roster
+
+    async def publish(self, call: Call[ProjectQuery, EventRequest]) -> Reply:
+        """Publish an event."""
+        draft = self._draft(call)
+        hub = call.project.hub
+
+        async def work(record: Any) -> Answered:
+            def key_for(event: Event) -> KeyRecord:
+                made: KeyRecord = record(202, _published(hub, event, ()))
+                return made
+
+            published = await hub.publish(draft, None if record is None else key_for)
+            answer = _published(hub, published.event, published.notified)
+            return Answered(202, msgspec.json.encode(answer))
+
+        answered = await idempotent(call, work)
+        return Reply(answered.body, answered.status)
+
+    def _draft(self, call: Call[ProjectQuery, EventRequest]) -> Draft:
+        body, claims = call.body, call.holder
+        named = call.path["event_type"]
+        if body.event_type is not None and body.event_type != named:
+            raise InvalidEvent(f"The body's event_type is not the path's '{named}'.", path="$.event_type")
+        if body.publisher is not None and body.publisher != claims.sub:
+            raise ForeignPublisher(
+                f"The publisher is always the token's agent, '{claims.sub}': leave it out, or name that."
+            )
+        self._check_topic(claims, identifier(body.topic, "topic"))
+        return Draft(
+            event_type=named,
+            topic=body.topic,
+            publisher=claims.sub,
+            agent_type=claims.agent_type,
+            issue_id=None if claims.is_admin else claims.issue_id,
+            data=compact(body.data, InvalidEvent, "$.data"),
+            correlation_id=body.correlation_id or call.request.correlation_id,
+            references=body.references,
+            priority=body.priority,
+            ttl_seconds=body.ttl_seconds,
+        )
+
+    def _check_topic(self, claims: Claims, topic: str) -> None:
+        kind = self._roster.types.get(claims.agent_type)
+        if kind is not None and kind.topics is not None and topic not in kind.topics:
+            allowed = ", ".join(sorted(kind.topics))
+            raise PermissionMissing(f"The type '{kind.type}' publishes on these topics alone: {allowed}.", topic=topic)
+
+    async def wait(self, call: Call[WaitQuery, None]) -> Reply:
+        """Wait for events."""
+        query, hub = call.query, call.project.hub
+        reader = self._reader(call.holder)
+        selection = Selection(_types(call.path["types"]), _topic(query.topic), _filter(query.filter))
+        name = None if query.subscription is None else identifier(query.subscription, "subscription")
+        if query.since is None:
+            await _look_after(hub, reader, selection, name)
+        # Not longer than the token: the timer then finds it expired, and says so.
+        left = call.holder.exp - self._clock.seconds()
+        parked_at = self._clock.seconds()
+        answer = await hub.wait(
+            reader,
+            selection,
+            since=query.since,
+            subscription=name,
+            ack=query.ack,
+            limit=query.limit,
+            seconds=min(query.timeout / 1000, left),
+        )
+        call.request.parked_seconds = self._clock.seconds() - parked_at
+        if answer.delivery is not None:
+            call.request.channel.carry(answer.delivery)
+        return Reply(_waited(hub, answer, self._clock.seconds()))
+
+    def _reader(self, claims: Claims) -> Reader:
+        return Reader(
+            agent=None if claims.is_admin else claims.sub,
+            issue_id=claims.issue_id,
+            token_id=claims.jti,
+            refused=lambda: self._tokens.refusal_of(claims),
+        )
+
+    async def history(self, call: Call[HistoryQuery, None]) -> Reply:
+        """List retained events."""
+        query, hub = call.query, call.project.hub
+        selection = Selection(
+            types=None if query.type is None else _types(query.type),
+            topic=_topic(query.topic),
+            filter=_filter(query.filter),
+            publisher=query.publisher,
+            correlation_id=query.correlation_id,
+            issue_id=None if query.issue is None else identifier(query.issue, "issue"),
+        )
+        page = hub.history(
+            selection,
+            since=query.since,
+            until=query.until,
+            limit=query.limit,
+            newest_first=query.order == "desc",
+        )
+        return Reply(
+            {
+                "events": [msgspec.Raw(event.encoded) for event in page.events],
+                "next_cursor": page.next_cursor,
+                "more_available": page.more_available,
+            }
+        )
+
+    async def get(self, call: Call[ProjectQuery, None]) -> Reply:
+        """Give one event."""
+        return Reply(call.project.hub.get(call.path["event_id"]).encoded)
+
+
+async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name: str | None) -> None:
+    """Settle the answer before this one, as far as its connection shows what became of it."""
+    before = hub.delivery_before(reader, selection, name)
+    if before is not None and before.probe is not None:
+        await before.probe()
+
+
+def _published(hub: EventHub, event: Event, notified: Any) -> PublishAnswer:
+    return PublishAnswer(
+        event_id=event.body.event_id,
+        sequence=event.sequence,
+        cursor=hub.cursor(event.sequence),
+        published=True,
+        subscribers_notified=list(notified),
+        subscriber_count=len(notified),
+        topic=event.body.topic,
+        ttl_seconds=event.body.ttl_seconds,
+        timestamp=event.body.timestamp,
+    )
+
+
+def _waited(hub: EventHub, answer: Answer, now: float) -> dict[str, object]:
+    body: dict[str, object] = {
+        "events": [msgspec.Raw(event.encoded) for event in answer.events],
+        "more_available": answer.more_available,
+        "next_cursor": hub.cursor(answer.next_sequence),
+        "timeout": answer.timeout,
+        "gap": answer.gap,
+        "timestamp": rfc3339(now),
+    }
+    if answer.gap:
+        body["oldest_cursor"] = hub.oldest_cursor
+    return body
+
+
+def _types(text: str) -> frozenset[str] | None:
+    """Read one type, several joined by commas, or ``*`` (None)."""
+    if text == "*":
+        return None
+    types = text.split(",")
+    if len(types) > MOST_TYPES:
+        raise InvalidParameter(f"At most {MOST_TYPES} event types in one wait; '*' stands for all.", parameter="types")
+    return frozenset(event_type(name.strip()) for name in types)
+
+
+def _topic(text: str | None) -> str | None:
+    return None if text is None else identifier(text, "topic")
+
+
+def _filter(text: str | None) -> Any:
+    return None if text is None else parse_filter(text)

@@ -1,0 +1,196 @@
+"""The route table, and the Klein application made from it. Whoever wonders what a URL does begins here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, frozen
+from klein import Klein
+from twisted.internet.defer import Deferred
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+
+from cco_sidecar import errors
+from cco_sidecar.core.events.event import EventBody
+from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
+from cco_sidecar.errors import Refusal
+from cco_sidecar.web import agents, context, events, openapi, results, status, tokens
+from cco_sidecar.web.channel import SidecarRequest
+from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
+from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
+
+API = "/api"
+MOST_ID = 128
+
+
+@frozen
+class APIs:
+    """The handlers of all rooms."""
+
+    agents: agents.AgentsAPI
+    context: context.ContextAPI
+    events: events.EventsAPI
+    results: results.ResultsAPI
+    status: status.StatusAPI
+    tokens: tokens.TokensAPI
+    openapi: openapi.OpenAPI
+
+
+def route_table(api: APIs) -> Sequence[Route]:
+    """Give every route, in the order of the contract."""
+    read = Access(permission=READ_CONTEXT, own_issue=True)
+    own = Access(owner="the agent itself, or the one that spawned it")
+    itself = Access(owner="the agent itself")
+    return (
+        Route("POST", "/api/tokens", api.tokens.issue, "Issue a token.", ADMIN_ONLY,
+              body=tokens.TokenRequest, answer=tokens.TokenAnswer, status=201),
+        Route("POST", "/api/tokens/refresh", api.tokens.refresh, "Get the token's successor.", ANY_AGENT,
+              answer=tokens.RefreshAnswer),
+        Route("DELETE", "/api/tokens/<jti>", api.tokens.revoke, "Revoke a token and its successors.", ADMIN_ONLY,
+              answer=tokens.RevokeAnswer),
+        Route("GET", "/.well-known/jwks.json", api.tokens.jwks, "The keys that sign tokens.", OPEN,
+              query=NoQuery, answer=tokens.KeySet),
+
+        Route("POST", "/api/events/<event_type>", api.events.publish, "Publish an event.",
+              Access(permission=PUBLISH_EVENTS), body=events.EventRequest, body_refusal=errors.InvalidEvent,
+              answer=events.PublishAnswer, status=202),
+        Route("GET", "/api/events/wait/<types>", api.events.wait, "Wait for events.", ANY_AGENT,
+              query=events.WaitQuery, answer=events.WaitAnswer),
+        Route("GET", "/api/events", api.events.history, "List retained events.", ANY_AGENT,
+              query=events.HistoryQuery, answer=events.HistoryAnswer),
+        Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
+
+        Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",
+              read, query=context.ContextQuery, answer=context.ContextBody),
+        Route("DELETE", "/api/cache/context/<issue_id>", api.context.clear_issue, "Forget an issue's contexts.",
+              ADMIN_ONLY, query=context.ClearQuery, answer=context.ClearedAnswer),
+        Route("DELETE", "/api/cache/all", api.context.clear_all, "Forget all contexts.", ADMIN_ONLY,
+              query=context.ClearQuery, answer=context.ClearedAnswer),
+
+        Route("POST", "/api/results", api.results.store, "Store a result.", Access(permission=WRITE_RESULTS),
+              body=results.ResultRequest, answer=results.StoreAnswer, status=201, most_body_bytes=results.MOST_BYTES),
+        Route("GET", "/api/results", api.results.list, "List results.", Access(permission=READ_CONTEXT),
+              query=results.ListQuery, answer=results.ListAnswer),
+        Route("DELETE", "/api/results", api.results.prune, "Remove old results.", ADMIN_ONLY,
+              query=results.PruneQuery, answer=results.PruneAnswer),
+        Route("GET", "/api/results/id/<result_id>", api.results.by_id, "One result.", Access(permission=READ_CONTEXT),
+              answer=results.StoredObject),
+        Route("GET", "/api/results/<issue_id>/<agent_type>", api.results.newest, "A type's newest result.", read,
+              answer=results.StoredObject),
+
+        Route("POST", "/api/agents/spawn", api.agents.spawn, "Start an agent.", Access(permission=SPAWN_AGENTS),
+              body=agents.SpawnRequest, answer=agents.SpawnAnswer, status=201),
+        Route("GET", "/api/agents", api.agents.list, "List agents.", ANY_AGENT,
+              query=agents.AgentsQuery, answer=agents.AgentsAnswer),
+        Route("GET", "/api/agents/<agent_id>", api.agents.show, "One agent.", ANY_AGENT, answer=agents.AgentLine),
+        Route("GET", "/api/agents/<agent_id>/status", api.agents.show, "One agent.", ANY_AGENT,
+              answer=agents.AgentLine),
+        Route("GET", "/api/agents/<agent_id>/logs", api.agents.logs, "What an agent wrote.", own,
+              query=agents.LogsQuery),
+        Route("POST", "/api/agents/<agent_id>/heartbeat", api.agents.heartbeat, "Say that the agent works.", itself,
+              answer=agents.HeartbeatAnswer),
+        Route("DELETE", "/api/agents/<agent_id>", api.agents.kill, "End an agent.", own,
+              query=agents.KillQuery, answer=agents.AgentLine),
+
+        Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
+              answer=status.HealthAnswer),
+        Route("GET", "/livez", api.status.live, "Whether the process lives.", OPEN, query=NoQuery,
+              answer=status.ProbeAnswer),
+        Route("GET", "/readyz", api.status.ready, "Whether requests are taken.", OPEN, query=NoQuery,
+              answer=status.ProbeAnswer),
+        Route("GET", "/status", api.status.status, "Everything that is measured.", OPEN, query=NoQuery,
+              answer=status.StatusAnswer),
+        Route("GET", "/metrics", api.status.metrics, "The same for Prometheus.", OPEN, query=NoQuery),
+        Route("GET", "/api/openapi.json", api.openapi.get, "This description.", OPEN, query=NoQuery),
+    )  # fmt: skip
+
+
+def build_app(routes: Sequence[Route], pipeline: Pipeline) -> Klein:
+    """Make the Klein application of these routes; what Klein itself refuses is answered in the contract's form."""
+    app = Klein()
+    for route in routes:
+        app.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}", strict_slashes=False)(
+            _endpoint(route, pipeline)
+        )
+
+    def refused(request: Any, failure: Any) -> None:
+        pipeline.refuse(request, _unrouted(request, failure.value, pipeline))
+
+    app.handle_errors(HTTPException)(refused)
+    return app
+
+
+def _endpoint(route: Route, pipeline: Pipeline) -> Callable[..., "Deferred[None]"]:
+    def endpoint(request: SidecarRequest, **path: str) -> "Deferred[None]":
+        return Deferred.fromCoroutine(pipeline.run(route, request, path))
+
+    return endpoint
+
+
+def _unrouted(request: SidecarRequest, error: HTTPException, pipeline: Pipeline) -> Refusal:
+    """Say why there is no route; below ``/api`` only to those who have a token."""
+    path = request.path.decode("utf-8", "replace")
+    if path == API or path.startswith(f"{API}/"):
+        try:
+            claims = pipeline.gate.authenticate(request)
+            pipeline.gate.limit(request, claims)
+        except Refusal as refusal:
+            return refusal
+    method = request.method.decode("ascii", "replace")
+    if isinstance(error, WrongMethod):
+        allowed = sorted(set(error.valid_methods or ()) - {"HEAD"})
+        return MethodNotAllowed(f"This route takes {' and '.join(allowed)}, not {method[:32]}.", allowed=allowed)
+    if isinstance(error, NotFound):
+        return errors.NotFound("There is no such route; GET /api/openapi.json lists those there are.")
+    return BadRequest("The URL cannot be read.")
+
+
+@define(eq=False)
+class FrontDoor:
+    """What is asked of every request before it is routed: a Host that is ours, and no foreign page behind it.
+
+    ``hosts`` are lower-case names and addresses without port; ``origins`` are whole (``https://example.org``).
+    """
+
+    _hosts: frozenset[str]
+    _origins: frozenset[str]
+    _new_id: Callable[[], str]
+
+    def refusal(self, request: SidecarRequest) -> Refusal | None:
+        """Say why the request is not let in; None if it is."""
+        request.request_id = _given(request, "x-request-id") or self._new_id()
+        request.correlation_id = _given(request, "x-correlation-id")
+        hosts = request.requestHeaders.getRawHeaders(b"Host") or []
+        host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
+        if _name_of(host) not in self._hosts:
+            return errors.HostRefused(
+                "This sidecar does not serve that Host. Use localhost, or name it in the settings "
+                "(sidecar.allowed_hosts)."
+            )
+        origin = request.getHeader("origin")
+        if origin is None or origin in self._origins or origin.lower() in {f"http://{host}", f"https://{host}"}:
+            return None
+        return errors.OriginRefused(
+            "Pages of that origin may not call this sidecar; allow it in the settings (sidecar.allowed_origins)."
+        )
+
+
+def _given(request: SidecarRequest, header: str) -> str | None:
+    """Give a header that goes into logs and answers, if it is fit for them."""
+    value: str | None = request.getHeader(header)
+    return value if value and len(value) <= MOST_ID and value.isascii() and value.isprintable() else None
+
+
+def _name_of(host: str) -> str:
+    """Give a Host header without its port; brackets of an IPv6 address stay off."""
+    if host.startswith("["):
+        name, bracket, port = host[1:].partition("]")
+        return name if bracket and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
+    name, colon, port = host.partition(":")
+    return name if not colon or port.isdigit() else ""
+
+
+def body_limits(routes: Sequence[Route]) -> Callable[[bytes], int]:
+    """Give a function from a path to the most bytes that a body sent there may have."""
+    special = {route.path.encode(): route.most_body_bytes for route in routes if "<" not in route.path}
+    usual = 1024 * 1024
+    return lambda path: max(usual, special.get(path.rstrip(b"/"), usual))

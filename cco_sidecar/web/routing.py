@@ -1,0 +1,317 @@
+"""What every route has in common: who may call it, what it takes and gives, and the way through a request."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from attrs import define, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.idempotency import Answered
+from cco_sidecar.core.identifiers import event_type, identifier
+from cco_sidecar.core.ledger import KeyRecord
+from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.projects import Project, Projects
+from cco_sidecar.core.roster import Roster
+from cco_sidecar.core.tokens import ADMIN, Claims, TokenAuthority
+from cco_sidecar.errors import (
+    Foreign,
+    InvalidBody,
+    InvalidParameter,
+    NoSuchAgentType,
+    PermissionMissing,
+    Refusal,
+    Unauthenticated,
+    UnknownAgentType,
+)
+from cco_sidecar.web.channel import SidecarRequest
+from cco_sidecar.web.codec import Reply, Stream, read_body, read_query, write_refusal, write_reply
+from cco_sidecar.web.errors import InternalError, status_of
+
+_log = Logger()
+_audit = Logger(namespace="cco_sidecar.audit")
+
+Query = TypeVar("Query")
+Body = TypeVar("Body")
+
+MOST_KEY_LENGTH = 255
+
+
+@frozen
+class Access:
+    """Who may call a route.
+
+    ``open`` needs no token; ``admin`` only the admin's. Else any agent, with ``permission`` if one is named; with
+    ``own_issue`` only for the issue that its token names; ``owner`` says whose agent it must be (for the documents:
+    the handler asks the registry).
+    """
+
+    open: bool = False
+    admin: bool = False
+    permission: str | None = None
+    own_issue: bool = False
+    owner: str = ""
+
+
+OPEN = Access(open=True)
+ADMIN_ONLY = Access(admin=True)
+ANY_AGENT = Access()
+
+
+class NoQuery(msgspec.Struct):
+    """A route without parameters."""
+
+
+class ProjectQuery(msgspec.Struct):
+    """The parameter that every route with a token has: which project (the admin's choice; an agent's own)."""
+
+    project: str | None = None
+
+
+@define(eq=False)
+class Call(Generic[Query, Body]):
+    """A request on its way through a handler: checked, decoded, and known whose it is."""
+
+    request: SidecarRequest
+    path: Mapping[str, str]
+    query: Query
+    body: Body
+    claims: Claims | None
+    _project: Project | None
+
+    @property
+    def holder(self) -> Claims:
+        """The token's claims; only routes with a token ask."""
+        assert self.claims is not None
+        return self.claims
+
+    @property
+    def project(self) -> Project:
+        """The project it is about; only routes with a token ask."""
+        assert self._project is not None
+        return self._project
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
+
+
+@frozen
+class Route:
+    """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    access: Access = ANY_AGENT
+    query: type[Any] = ProjectQuery
+    body: Any = None
+    body_refusal: type[Refusal] = InvalidBody
+    answer: Any = None
+    status: int = 200
+    most_body_bytes: int = 1024 * 1024
+
+
+@define(eq=False)
+class Gate:
+    """Decides who passes: token, project, permission, rate."""
+
+    projects: Projects
+    tokens: TokenAuthority
+    roster: Roster
+    limiter: RateLimiter
+    agents: Agents
+
+    def authenticate(self, request: SidecarRequest) -> Claims:
+        """Say whose request it is.
+
+        :raises Unauthenticated: no token, or none of ours; also `TokenExpired`, `TokenRevoked`.
+        """
+        header = request.getHeader("authorization")
+        if header is None:
+            raise Unauthenticated(self._how_to_authenticate(request))
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("The Authorization header must be 'Bearer <token>'; 'cco token' prints the admin's.")
+        claims = self.tokens.verify(token.strip().encode("utf-8", "replace"))
+        request.agent = claims.sub
+        return claims
+
+    def _how_to_authenticate(self, request: SidecarRequest) -> str:
+        host = request.getHeader("host") or "localhost:3001"
+        path = request.path.decode("ascii", "replace")
+        method = request.method.decode("ascii", "replace")
+        line = f'curl -X {method} -H "Authorization: Bearer $(cco token)" http://{host}{path}'
+        if not (path + host + method).replace("/", "").isprintable() or len(line) > 300 or '"' in path + host:
+            line = 'curl -H "Authorization: Bearer $(cco token)" …'
+        return f"This needs a token. As the person at the machine: {line}"
+
+    def project_of(self, claims: Claims, wanted: str | None) -> Project:
+        """Give the project that a request is about.
+
+        :raises Foreign: an agent asks for another than its own.
+        :raises NotFound: there is no such project.
+        """
+        if claims.is_admin:
+            if wanted is None:
+                return self.projects.default
+            return self.projects.get(identifier(wanted, "project"))
+        if wanted is not None and wanted != claims.project_id:
+            raise Foreign(f"This token is for the project '{claims.project_id}' alone.")
+        return self.projects.get(claims.project_id)
+
+    def authorise(self, access: Access, claims: Claims, path: Mapping[str, str]) -> None:
+        """Check permission and scope.
+
+        :raises PermissionMissing: the token lacks the permission.
+        :raises Foreign: it is another issue's.
+        """
+        if claims.is_admin:
+            return
+        if access.admin:
+            raise PermissionMissing("Only the admin may do this: the person at the machine, with 'cco'.")
+        if access.permission is not None and access.permission not in claims.permissions:
+            raise PermissionMissing(
+                f"This needs the permission '{access.permission}', which this token of type '{claims.agent_type}' "
+                "does not carry.",
+                permission=access.permission,
+                agent_type=claims.agent_type,
+            )
+        if access.own_issue and path.get("issue_id", claims.issue_id) != claims.issue_id:
+            raise Foreign(f"This token is for the issue '{claims.issue_id}' alone.")
+
+    def limit(self, request: SidecarRequest, claims: Claims) -> None:
+        """Take the request from the agent's bucket, if its type has one.
+
+        :raises TooManyRequests: the bucket is empty.
+        """
+        kind = self.roster.types.get(claims.agent_type)
+        if claims.sub == ADMIN or kind is None or kind.rate_limit is None:
+            return
+        request.allowance = self.limiter.take(f"{claims.project_id}/{claims.sub}", kind.rate_limit)
+
+    def renew(self, request: SidecarRequest, claims: Claims) -> None:
+        """Put the next token beside the answer when this one ends soon."""
+        if not claims.is_admin and self.tokens.wants_successor(claims):
+            request.successor = self.tokens.successor(claims).text
+
+    def check_path(self, path: Mapping[str, str]) -> None:
+        """Check every identifier of a path before it reaches anything.
+
+        :raises InvalidParameter: one is none.
+        :raises NoSuchAgentType: the roster has no such type.
+        """
+        for name, value in path.items():
+            if name == "types":
+                continue
+            if name == "event_type":
+                event_type(value)
+            else:
+                identifier(value, name)
+        if "agent_type" in path:
+            try:
+                self.roster.get(path["agent_type"])
+            except UnknownAgentType as error:
+                raise NoSuchAgentType(error.message, **error.details) from None
+
+
+@define(eq=False)
+class Pipeline:
+    """Takes a request through gate, codec, handler and back; nothing else writes an answer."""
+
+    gate: Gate
+
+    async def run(self, route: Route, request: SidecarRequest, path: Mapping[str, str]) -> None:
+        """Answer a request; whatever happens, the answer is the contract's."""
+        request.route = f"{route.method} {route.path}"
+        try:
+            reply = await self._answer(route, request, path)
+        except CancelledError:
+            raise  # the peer is gone: there is nobody to answer
+        except Refusal as refusal:
+            self.refuse(request, refusal)
+        except Exception:  # noqa: BLE001 - the last line of defence: contract section 4, "for every exception"
+            self.fail(request)
+        else:
+            await self._write(request, reply)
+
+    async def _write(self, request: SidecarRequest, reply: Reply) -> None:
+        write_reply(request, reply)
+        if isinstance(reply, Stream) and reply.more is not None:
+            try:
+                await reply.more(request)
+            except CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - the head is out: all that is left is to end
+                _log.failure("a stream failed", request_id=request.request_id, route=request.route)
+
+    async def _answer(self, route: Route, request: SidecarRequest, path: Mapping[str, str]) -> Reply:
+        gate = self.gate
+        claims = None if route.access.open else gate.authenticate(request)
+        project = None
+        if claims is not None:
+            gate.limit(request, claims)
+            gate.renew(request, claims)
+        gate.check_path(path)
+        if claims is not None:
+            gate.authorise(route.access, claims, path)
+        query = read_query(request, route.query)
+        if claims is not None:
+            project = gate.project_of(claims, getattr(query, "project", None))
+        body = None if route.body is None else read_body(request, route.body, route.body_refusal)
+        call: Call[Any, Any] = Call(request, path, query, body, claims, project)
+        return await route.handler(call)
+
+    def refuse(self, request: SidecarRequest, refusal: Refusal) -> None:
+        """Answer with a refusal."""
+        status = status_of(refusal)[0]
+        if status in {401, 403, 429}:
+            _audit.info(
+                "{code} for {agent} on {route}",
+                code=refusal.code,
+                agent=request.agent,
+                route=request.route,
+                request_id=request.request_id,
+            )
+        # A successor goes to nobody whose token turned out bad.
+        if status == 401:
+            request.successor = None
+        allowance = refusal.details
+        if refusal.code == "RATE_001" and "limit" in allowance:
+            for name in ("limit", "remaining", "reset"):
+                request.setHeader(f"X-RateLimit-{name.title()}", str(allowance[name]))
+        write_refusal(request, refusal)
+
+    def fail(self, request: SidecarRequest) -> None:
+        """Answer for a mistake of ours: the log has it, under the request's id; the answer tells nothing."""
+        _log.failure("a handler failed", request_id=request.request_id, route=request.route)
+        write_refusal(
+            request,
+            InternalError(
+                "The sidecar made a mistake. Its log says more under this request_id; please report it with both."
+            ),
+        )
+
+
+async def idempotent(
+    call: Call[Any, Any],
+    work: Callable[[Callable[[int, object], KeyRecord] | None], Awaitable[Answered]],
+) -> Answered:
+    """Do the work of a request once per Idempotency-Key, if the request has one.
+
+    :raises InvalidParameter: the key is empty or too long.
+    :raises KeyReused: it came before with another body.
+    """
+    key = call.request.getHeader("idempotency-key")
+    if key is None:
+        return await work(None)
+    if not 1 <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
+        raise InvalidParameter(
+            f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable characters.", parameter="Idempotency-Key"
+        )
+    call.request.content.seek(0)
+    digest = hashlib.sha256(call.request.uri + b"\n" + call.request.content.read()).hexdigest()
+    return await call.project.keys.once((call.holder.sub, call.request.route, key), digest, work)

@@ -1,0 +1,142 @@
+"""The small HTTP client against answers byte by byte."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cco_sidecar.cli import transport
+from cco_sidecar.cli.transport import BrokenError, Request, Server, TimedOutError, UnreachableError, parse_server, send
+
+
+@contextmanager
+def answering(answer: bytes, host: str = "127.0.0.1", *, keep_open: bool = False) -> Iterator[Server]:
+    """Listen, answer one request with these bytes, and close (or not, until the test is over)."""
+    is_over = threading.Event()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+            if keep_open:
+                is_over.wait(10)
+
+    with socket.create_server((host, 0), family=family) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield Server("http", host, listening.getsockname()[1], "")
+        is_over.set()
+        thread.join()
+
+
+def got(server: Server, *, method: str = "GET", seconds: float | None = 5.0) -> tuple[int, bytes]:
+    """Give status and body."""
+    with send(server, Request(method, "/", {}, None, seconds)) as stream:
+        return stream.status, stream.body()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi and more", (200, b"hi")),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (200, b"")),
+        (b"HTTP/1.0 404 No\n\nto the end", (404, b"to the end")),
+        (b"HTTP/1.1 204\r\n\r\n", (204, b"")),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Made\r\ncontent-length: 1\r\n\r\nx", (201, b"x")),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=1\r\nhi\r\n3\r\n ho\r\n0\r\nLast: x\r\n\r\n",
+            (200, b"hi ho"),
+        ),
+    ],
+)
+def test_answers(answer: bytes, expected: tuple[int, bytes]) -> None:
+    """Bodies by length, by chunks and to the end of the connection are read."""
+    with answering(answer) as server:
+        assert got(server) == expected
+
+
+def test_head_has_no_body() -> None:
+    """The answer to HEAD has a length but no body."""
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server:
+        assert got(server, method="HEAD") == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ncut",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
+        b"HTTP/1.1 200 OK\r\nX: cut",
+        b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 18),
+    ],
+)
+def test_broken(answer: bytes) -> None:
+    """An answer that is none, or is cut off, is never taken for a whole one."""
+    with answering(answer) as server, pytest.raises(BrokenError):
+        got(server)
+
+
+def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer has a largest size."""
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 10)
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 11) as server, pytest.raises(BrokenError):
+        got(server)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"])
+def test_deadline(answer: bytes) -> None:
+    """The deadline holds for the head and for the body."""
+    with answering(answer, keep_open=True) as server, pytest.raises(TimedOutError):
+        got(server, seconds=0.1)
+
+
+def test_streaming() -> None:
+    """A body can be read while it comes."""
+    request = Request("GET", "/", {}, None, None)
+    with answering(b"HTTP/1.1 200 OK\r\n\r\nfirst", keep_open=True) as server, send(server, request) as stream:
+        assert next(stream.pieces) == b"first"
+
+
+def test_ipv6() -> None:
+    """IPv6 addresses work, in brackets."""
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "::1") as server:
+        assert got(parse_server(f"http://[::1]:{server.port}")) == (200, b"")
+
+
+def test_unreachable() -> None:
+    """A refused connection and a name that is none are told apart from broken answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(UnreachableError):
+        got(Server("http", "127.0.0.1", port, ""))
+    with pytest.raises(UnreachableError):
+        got(Server("http", "a" * 300, port, ""))
+
+
+def test_early_refusal_of_a_large_body() -> None:
+    """A sidecar that refuses before it has read the whole body is still heard."""
+    answer, request = (
+        b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno",
+        Request("POST", "/", {}, b"x" * (1 << 20), 5.0),
+    )
+    with answering(answer) as server, send(server, request) as stream:
+        assert (stream.status, stream.body()) == (413, b"no")
+
+
+def test_parse_server() -> None:
+    """URLs are taken apart; what is below a path stays below it."""
+    assert parse_server("https://example.org/cco/api/") == Server("https", "example.org", 443, "/cco")
+    assert parse_server("http://h") == Server("http", "h", 80, "")
+    assert parse_server("localhost:3001") == Server("http", "localhost", 3001, "")
+    assert parse_server("http://[::1]:5").authority == "[::1]:5"

@@ -1,0 +1,375 @@
+"""The shim against real processes: nobody is left, the end is written down, a start that fails says so at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from cco_sidecar.backends.agents import shim
+from tests.system.agent_programs import HOSTILE, PRELUDE
+
+PATIENCE_SECONDS = 30.0
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait for something that other processes do."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.005)
+
+
+@define(eq=False)
+class Guard:
+    """A shim, started as the launcher does it."""
+
+    directory: Path
+    agent_id: str = "a1"
+    timeout_seconds: float = 60.0
+    words: list[str] = field(factory=list)
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def begin(self, command: Sequence[str], directory: Path | None = None) -> None:
+        """Give the order, up to where the shim waits to be told to go."""
+        order = shim.encode_order(
+            [os.fsencode(path) for path in (self.state_path, self.stop_path, self.log, directory or self.directory)],
+            self.timeout_seconds,
+            [os.fsencode(argument) for argument in command],
+            [os.fsencode(f"{name}={value}") for name, value in self.environment.items()],
+        )
+        arguments = [sys.executable, "-I", "-S", shim.__file__, self.agent_id]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
+        self.send(b"%d\n" % len(order) + order)
+        self.words = self.hear()
+
+    def run(self, command: Sequence[str], directory: Path | None = None) -> "Guard":
+        self.begin(command, directory)
+        if self.words == ["ready"]:
+            self.send(b"go\n")
+            self.words = self.hear()
+        return self
+
+    def script(self, text: str) -> "Guard":
+        return self.run([sys.executable, "-I", "-S", "-c", PRELUDE + text])
+
+    def send(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def hear(self) -> list[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().split()
+
+    def stop(self, grace: float) -> None:
+        """Ask as the launcher does."""
+        if grace > 0:
+            self.stop_path.write_text(str(grace))
+        self.process.send_signal(signal.SIGTERM if grace > 0 else signal.SIGUSR1)
+
+    def over(self) -> dict[str, object]:
+        """Wait for the shim's end and give what it wrote down."""
+        assert self.process.wait(PATIENCE_SECONDS) == 0
+        return self.state()
+
+    def state(self) -> dict[str, object]:
+        found = json.loads(self.state_path.read_bytes())
+        assert isinstance(found, dict)
+        return found
+
+    def noted(self) -> set[int]:
+        """The pids that the agent's processes noted."""
+        return set(map(int, self.pids.read_text().split())) if self.pids.exists() else set()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGUSR1)
+            self.process.wait(PATIENCE_SECONDS)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.defpath, "PIDS": str(self.pids)}
+
+    @property
+    def state_path(self) -> Path:
+        return self.directory / "run" / f"{self.agent_id}.json"
+
+    @property
+    def stop_path(self) -> Path:
+        return self.directory / "run" / f"{self.agent_id}.stop"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "logs" / f"{self.agent_id}.log"
+
+    @property
+    def pids(self) -> Path:
+        return self.directory / "pids"
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> Iterator[Guard]:
+    made = Guard(tmp_path)
+    yield made
+    made.close()
+
+
+def marked(directory: Path) -> list[int]:
+    """Who, of all processes, has the environment of this test's agents."""
+    mark = f"PIDS={directory / 'pids'}".encode()
+    found = []
+    for each in shim.processes():
+        try:
+            environment = Path(f"/proc/{each.pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if mark in environment.split(b"\0"):
+            found.append(each.pid)
+    return found
+
+
+@pytest.mark.parametrize("grace", [0.0, 0.3])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nobody_is_left(guard: Guard, name: str, grace: float) -> None:
+    """Whatever an agent does, none of its processes is left, not even as a zombie, and soon after the grace."""
+    guard.script(HOSTILE[name])
+    until(guard.noted, "the agent runs")
+    asked = time.monotonic()
+    guard.stop(grace)
+    state = guard.over()
+    assert time.monotonic() - asked < grace + 5
+    assert state["survivors"] == 0
+    assert state["exit_code"] is not None
+    assert marked(guard.directory) == []
+    assert [pid for pid in guard.noted() if shim.process(pid) is not None] == []
+
+
+def test_orphans_go_when_the_agent_ends(guard: Guard) -> None:
+    """An agent that ends by itself keeps its exit code, and what it left behind is ended."""
+    guard.script(HOSTILE["ends and leaves orphans everywhere"])
+    assert guard.over()["exit_code"] == 7
+    assert marked(guard.directory) == []
+
+
+def test_graceful_end(guard: Guard) -> None:
+    """SIGTERM reaches the whole group, and who ends in time is not killed."""
+    guard.script("""
+def bye(*_):
+    os.write(1, b"bye\\n")
+    time.sleep(0.05)
+    os._exit(3)
+signal.signal(signal.SIGTERM, bye)
+child(stay)
+stay()
+""")
+    until(lambda: len(guard.noted()) == 2, "both run")
+    guard.stop(20.0)
+    assert guard.over()["exit_code"] == 3
+    assert guard.log.read_text() == "bye\nbye\n"
+    assert not guard.stop_path.exists()
+
+
+def test_stopped_agent_ends_gracefully(guard: Guard) -> None:
+    """An agent that is stopped is let go on, so that it sees the SIGTERM."""
+    guard.script("""
+signal.signal(signal.SIGTERM, lambda *_: os._exit(3))
+note()
+os.kill(os.getpid(), signal.SIGSTOP)
+stay()
+""")
+    until(guard.noted, "the agent runs")
+    guard.stop(20.0)
+    assert guard.over()["exit_code"] == 3
+
+
+def test_second_stop_is_harder(guard: Guard) -> None:
+    """A kill at once overtakes a long grace."""
+    guard.script(HOSTILE["ignores SIGTERM"])
+    until(guard.noted, "the agent runs")
+    guard.stop(60.0)
+    guard.stop(0.0)
+    assert guard.over()["exit_code"] == -9
+
+
+def test_timeout(guard: Guard) -> None:
+    """An agent's time is kept by its shim."""
+    guard.timeout_seconds = 0.3
+    guard.run(["sleep", "60"])
+    state = guard.over()
+    assert (state["exit_code"], state["timed_out"]) == (-15, True)
+
+
+def test_clean_start(guard: Guard, tmp_path: Path) -> None:
+    """The agent has its directory, no stdin, no descriptor and no ignored signal more."""
+    guard.script("""
+import json
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({"cwd": os.getcwd(), "fds": sorted(map(int, os.listdir("/proc/self/fd"))),
+    "stdin": os.readlink("/proc/self/fd/0"), "group": os.getpgrp() == os.getpid(), "blocked": int(status["SigBlk"], 16),
+    "session": os.getsid(0) == os.getppid()}))
+""")
+    guard.over()
+    found = json.loads(guard.log.read_text())
+    assert found == {
+        "cwd": str(tmp_path),
+        "fds": [0, 1, 2, 3],  # 3 is the listing itself
+        "stdin": "/dev/null",
+        "group": True,
+        "blocked": 0,
+        "session": True,
+    }
+
+
+def test_environment(guard: Guard) -> None:
+    """The agent's environment is exactly what it was given."""
+    guard.run(["env"])
+    guard.over()
+    assert dict(line.split("=", 1) for line in guard.log.read_text().splitlines()) == guard.environment
+
+
+def test_signals_are_not_ignored(guard: Guard) -> None:
+    """What the shim ignores, its agent does not."""
+    guard.run(["sh", "-c", "grep SigIgn /proc/self/status"])
+    guard.over()
+    assert int(guard.log.read_text().split()[1], 16) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "directory", "words"),
+    [
+        (["no-such-program-here"], ".", ["failed", "program", "2"]),
+        (["/etc/passwd"], ".", ["failed", "program", "13"]),
+        (["true"], "missing", ["failed", "directory", "2"]),
+        (["true", "x" * 200_000], ".", ["failed", "program", "7"]),
+    ],
+)
+def test_start_fails(tmp_path: Path, command: list[str], directory: str, words: list[str]) -> None:
+    """A program that can't be executed is reported with its errno, and nothing is left of it."""
+    guard = Guard(tmp_path).run(command, tmp_path / directory)
+    assert guard.words == words
+    guard.close()
+    assert not guard.state_path.exists()
+
+
+def test_no_go_no_start(guard: Guard) -> None:
+    """When the sidecar dies before it says go, nothing was started and no state file says otherwise."""
+    guard.begin(["touch", str(guard.directory / "started")])
+    assert guard.words == ["ready"]
+    assert guard.state()["agent"] is None
+    assert guard.process.stdin is not None
+    guard.process.stdin.close()
+    guard.process.wait(PATIENCE_SECONDS)
+    guard.process.stdin = None
+    assert not guard.state_path.exists()
+    assert not (guard.directory / "started").exists()
+
+
+def test_one_shim_an_agent(guard: Guard, tmp_path: Path) -> None:
+    """A second shim for the same agent does not start it."""
+    guard.run(["sleep", "30"])
+    second = Guard(tmp_path).run(["touch", str(tmp_path / "twice")])
+    assert second.words == ["failed", "shim", "17"]
+    second.close()
+    assert not (tmp_path / "twice").exists()
+    assert guard.state()["exit_code"] is None
+
+
+def test_private_files(guard: Guard) -> None:
+    """Logs and states are for this user only, whatever the umask; the agent keeps the umask it would have had."""
+    before = os.umask(0o022)
+    try:
+        guard.run(["sh", "-c", "umask"])
+    finally:
+        os.umask(before)
+    guard.over()
+    assert guard.log.read_text().strip() == "0022"
+    modes = [path.stat().st_mode & 0o777 for path in (guard.state_path, guard.log, guard.log.parent)]
+    assert modes == [0o600, 0o600, 0o700]
+
+
+def test_sidecar_gone(guard: Guard) -> None:
+    """Closed pipes and a SIGHUP, as when the sidecar dies, change nothing for the agent."""
+    guard.run(["sh", "-c", "sleep 0.3; echo done; exit 5"])
+    guard.process.send_signal(signal.SIGHUP)
+    for pipe in (guard.process.stdin, guard.process.stdout):
+        assert pipe is not None
+        pipe.close()
+    assert guard.over()["exit_code"] == 5
+    assert guard.log.read_text() == "done\n"
+
+
+def test_reused_pid(guard: Guard) -> None:
+    """A process that merely has the pid of one that was to be killed is spared."""
+    guard.run(["sleep", "30"])
+    agent = shim.process(int(guard.words[1]))
+    assert agent is not None
+    agent.started -= 1
+    shim.kill(agent)
+    guard.stop(5.0)
+    assert guard.over()["exit_code"] == -15
+
+
+def test_log_rotates(tmp_path: Path) -> None:
+    """The log has a bounded number of bounded files that begin with whole lines, and the newest line is in it."""
+    path = tmp_path / "a.log"
+    log = shim.Log(os.fsencode(path), most_bytes=1_000, files=3)
+    for number in range(1_000):
+        log.write(b"line %05d\n" % number)
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["a.log", "a.log.1", "a.log.2"]
+    for name in names:
+        text = (tmp_path / name).read_text()
+        assert len(text) <= 1_100
+        assert text.startswith("line ") and text.endswith("\n")
+    assert path.read_text().endswith("line 00999\n")
+
+
+def test_log_drops_on_trouble(tmp_path: Path) -> None:
+    """A disk that takes nothing costs output, never the agent; what was lost is said when it works again."""
+    blocked = tmp_path / "logs"
+    blocked.write_text("a file where the directory should be")
+    log = shim.Log(os.fsencode(blocked / "a.log"))
+    log.write(b"lost\n")
+    blocked.unlink()
+    log.write(b"kept\n")
+    assert (blocked / "a.log").read_text() == "\n[5 bytes of output were dropped: the disk took none]\nkept\n"
+
+
+def test_log_on_full_disk(guard: Guard) -> None:
+    """An agent that writes to a full disk runs to its end."""
+    guard.log.parent.mkdir()
+    guard.log.symlink_to("/dev/full")  # refused as a symlink, as a full disk refuses a write
+    guard.run(["sh", "-c", "head -c 1000000 /dev/zero; exit 4"])
+    assert guard.over()["exit_code"] == 4
+
+
+def test_small(guard: Guard) -> None:
+    """A shim has little memory of its own: there is one for each agent."""
+    guard.run(["sleep", "30"])
+    rollup = Path(f"/proc/{guard.process.pid}/smaps_rollup").read_text()
+    private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty"))
+    assert private < 8_000  # kB
+
+
+def test_idle(guard: Guard) -> None:
+    """A shim that waits uses no processor time."""
+
+    def ticks() -> int:
+        stat = Path(f"/proc/{guard.process.pid}/stat").read_bytes()
+        return sum(map(int, stat[stat.rindex(b")") + 2 :].split()[11:13]))
+
+    guard.run(["sleep", "1"])
+    before = ticks()
+    ended = guard.process.pid
+    until(lambda: guard.state()["exit_code"] == 0 or shim.process(ended) is None or ticks() > before + 20, "the end")
+    assert guard.state()["exit_code"] == 0
