@@ -15,7 +15,7 @@ from twisted.logger import (
     formatEvent,
     formatEventAsClassicLogText,
 )
-from zope.interface import implementer, provider
+from zope.interface import implementer
 
 from cco_sidecar.core.times import rfc3339
 
@@ -28,7 +28,7 @@ LEVELS: Mapping[str, Any] = {
 }
 MOST_TEXT = 8192
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = (int, float, bool, type(None))
 
 
 def redact(text: str) -> str:
@@ -42,14 +42,21 @@ def as_json(event: LogEvent) -> bytes:
         "time": rfc3339(event["log_time"]),
         "level": event["log_level"].name if event.get("log_level") else "info",
         "logger": event.get("log_namespace", ""),
-        "message": redact(formatEvent(event))[:MOST_TEXT],
+        "message": formatEvent(event),
     }
     for name, value in event.items():
         if not name.startswith("log_") and name not in {"time", "message", "isError", "format", "system"}:
-            line[name] = redact(value)[:MOST_TEXT] if isinstance(value, str) else value
+            line[name] = value
     if "log_failure" in event:
-        line["failure"] = redact(event["log_failure"].getTraceback())[:MOST_TEXT]
-    return msgspec.json.encode({k: v if isinstance(v, _PLAIN) else str(v)[:MOST_TEXT] for k, v in line.items()}) + b"\n"
+        line["failure"] = event["log_failure"].getTraceback()
+    return msgspec.json.encode({name: _plain(value) for name, value in line.items()}) + b"\n"
+
+
+def _plain(value: object) -> object:
+    """Make something that JSON has; a text that is no UTF-8, as a path may be, must not cost the line."""
+    if isinstance(value, _PLAIN):
+        return value
+    return redact(str(value))[:MOST_TEXT].encode("utf-8", "backslashreplace").decode()
 
 
 @implementer(ILogObserver)
@@ -80,8 +87,6 @@ def observer(level: str, stream: IO[bytes] | None = None) -> FilteringLogObserve
     return FilteringLogObserver(LineObserver(target, form), [LogLevelFilterPredicate(LEVELS[level])])
 
 
-@provider(ILogObserver)
-def json_observer(event: LogEvent) -> None:
-    """For ``twistd --logger cco_sidecar.logs.json_observer``."""
-    sys.stderr.buffer.write(as_json(event))
-    sys.stderr.buffer.flush()
+def json_observer() -> LineObserver:
+    """Make the observer for ``twistd -n --logger cco_sidecar.logs.json_observer``, which calls it without arguments."""
+    return LineObserver(sys.stderr.buffer, as_json)

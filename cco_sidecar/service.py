@@ -5,12 +5,13 @@ import resource
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import define, frozen
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
@@ -63,6 +64,9 @@ _access = Logger(namespace="cco_sidecar.access")
 
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 1.5
+LEAVE_SECONDS = 1.5
+MOST_GATHERINGS = 512
+"""How many contexts may wait to be gathered: four times the fleet."""
 STOP_SECONDS = 4.5
 SWEEP_SECONDS = 60.0
 ROTATE_SECONDS = 600.0
@@ -139,7 +143,8 @@ class SidecarService(MultiService):
         self._ground = ground
         self._settings = ground.settings
         self._ready = False
-        self._port: Any = None
+        self.failed = False
+        self._closers: list[Callable[[], Any]] = []
         self._port_number = ground.listener.getsockname()[1]
         self._build_core()
         self._build_web()
@@ -163,7 +168,7 @@ class SidecarService(MultiService):
         self.audit = AuditLog(reactor, settings.home / "audit.log")
         self.workers = Workers(reactor)
         self.store = ResultFiles(reactor, settings.storage / "results")
-        self.gatherer = Gatherer(reactor, cache_bytes=settings.cache_size_mb * 1024 * 1024)
+        self.gatherer = Gatherer(reactor, cache_bytes=settings.cache_size_mb * 1024 * 1024, queue_limit=MOST_GATHERINGS)
         run_directory = settings.home / "run" / _storage_name(settings.storage)
         self.launcher = AgentLauncher(reactor, settings.storage / "logs" / "agents", run_directory / "agents")
         self._logs = [self._build_project(name, root) for name, root in settings.projects.items()]
@@ -221,7 +226,7 @@ class SidecarService(MultiService):
             horizon=lambda: hub.ring.evicted_through,
         )
         ledger = Ledger(journal)
-        issues = Issues(reactor, ledger, lambda: hub.last_numbered)
+        issues = Issues(reactor, ledger, lambda: hub.sequence)  # a number on its way to the disk may come again
         hub = EventHub(
             reactor,
             ledger,
@@ -271,7 +276,7 @@ class SidecarService(MultiService):
         self.measurements.registry.register(SidecarCollector(sources))
         description = OpenAPI()
         self.context = ContextAPI(
-            reactor, self.gatherer, self.store, roster, self.projects, self.provisions.task_of, self.workers.run
+            reactor, self.gatherer, self.store, roster, self.projects, self.agents.task_of, self.workers.run
         )
         apis = APIs(
             agents=AgentsAPI(
@@ -330,24 +335,43 @@ class SidecarService(MultiService):
     def startService(self) -> None:
         """Recover, take up agents, then listen."""
         super().startService()
-        globalLogPublisher.addObserver(self.audit)
         sys.setswitchinterval(SWITCH_SECONDS)
         _raise_file_limit()
         for service in (self.audit, self.workers, self.store, self.gatherer, self.launcher):
             service.startService()
+            self._at_end(service.stopService)
+        globalLogPublisher.addObserver(self.audit)
+        self._at_end(lambda: globalLogPublisher.removeObserver(self.audit))
         for log in self._logs:
             self._recover(log)
         self.provisions.start(max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
+        self._at_end(self.provisions.stop)
         self.measurements.start()
-        self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = self._reactor
-        self._sweeping.start(SWEEP_SECONDS, now=False).addErrback(_unforeseen)
+        self._at_end(self.measurements.stop)
+        self._repeat(self._sweep, SWEEP_SECONDS)
         started = Deferred.fromCoroutine(self._go())
         started.addErrback(self._cannot_go)
+
+    def _at_end(self, close: Callable[[], Any]) -> None:
+        """Undo a step of the start at the stop: the last first."""
+        self._closers.append(close)
+
+    def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+        call = LoopingCall(work)
+        call.clock = self._reactor
+        ended = call.start(seconds, now=False).addErrback(_unforeseen)
+
+        def stop() -> "Deferred[Any]":
+            if call.running:
+                call.stop()
+            return ended
+
+        self._at_end(stop)
 
     def _recover(self, log: _Log) -> None:
         recovery = log.journal.recover(log.project.ledger.restore)
         log.journal.open()
+        self._at_end(log.journal.close)
         log.project.hub.open()
         _log.info(
             "project {project} at {root}: {events} events recovered from {records} records",
@@ -363,19 +387,20 @@ class SidecarService(MultiService):
         for agent in live:
             if agent.status in LIVE and not agent.kill_requested:
                 await self.provisions.renew(agent)
+        self._at_end(self._leave_agents)
         await self.agents.readopt()
         self._write_admin_token()
-        self._admin = LoopingCall(self._write_admin_token)
-        self._admin.clock = self._reactor
-        self._admin.start(ADMIN_SECONDS / 4, now=False).addErrback(_unforeseen)
+        self._repeat(self._write_admin_token, ADMIN_SECONDS / 4)
         listener = self._ground.listener
-        self._port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.site)
+        port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.site)
+        self._at_end(lambda: self._hang_up(port))
         listener.close()
         settings = self._settings
         entry = runfile.RunFile(
             self.url, self._port_number, os.getpid(), str(settings.storage), str(settings.home / "admin-token")
         )
         runfile.write(settings.home, settings.port, entry)
+        self._at_end(lambda: runfile.remove(settings.home, settings.port, os.getpid()))
         self._ready = True
         _log.info("cco-sidecar listens on {url}", url=self.url)
         self._warn()
@@ -393,8 +418,16 @@ class SidecarService(MultiService):
                 storage=str(settings.storage),
             )
 
+    def start_or_stop(self) -> None:
+        """Start; if that cannot be, end the process with a word about it."""
+        try:
+            self.startService()
+        except Exception:  # noqa: BLE001 - whatever it was, a process that serves nothing must not stay
+            self._cannot_go(Failure())
+
     def _cannot_go(self, failure: Failure) -> None:
-        _log.failure("the sidecar could not start", failure)
+        self.failed = True
+        _log.failure("the sidecar could not start: {why}", failure, why=failure.getErrorMessage())
         self._reactor.stop()
 
     def _write_admin_token(self) -> None:
@@ -419,30 +452,29 @@ class SidecarService(MultiService):
 
     async def _stop(self) -> None:
         self._ready = False
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
+        while self._closers:
+            try:
+                await maybeDeferred(self._closers.pop())
+            except Exception:  # noqa: BLE001 - what else is open must still be closed
+                _log.failure("something could not be closed")
+        await maybeDeferred(super().stopService)
+        _log.info("cco-sidecar has stopped")
+
+    async def _hang_up(self, port: Any) -> None:
+        """Take no more connections, answer every parked poll, and let go of everybody."""
+        await maybeDeferred(port.stopListening)
         self.site.drain()
         for log in self._logs:
             log.project.hub.drain()
         await self._drained()
+
+    async def _leave_agents(self) -> None:
         if self._settings.agents.on_shutdown == "stop":
-            # Their supervisors carry it on: TERM now, KILL after the grace, with or without us.
-            self.agents.stop_all(GRACE_SECONDS).addErrback(_unforeseen)
+            stopped = self.agents.stop_all(GRACE_SECONDS)
+            # Longer we do not stay: their supervisors carry it on, and KILL what is left after the grace.
+            stopped.addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
+            await stopped
         self.agents.close()
-        for call in (self._sweeping, getattr(self, "_admin", None)):
-            if call is not None and call.running:
-                call.stop()
-        await self.measurements.stop()
-        await self.launcher.stopService()
-        await self.store.stopService()
-        for log in self._logs:
-            await log.journal.close()
-        await self.provisions.stop()
-        await DeferredList([self.gatherer.stopService(), self.workers.stopService(), self.audit.stopService()])
-        globalLogPublisher.removeObserver(self.audit)
-        runfile.remove(self._settings.home, self._settings.port, os.getpid())
-        await maybeDeferred(super().stopService)
-        _log.info("cco-sidecar has stopped")
 
     async def _drained(self) -> None:
         """Wait until every connection is done with its answers, or time is up."""
@@ -490,7 +522,7 @@ def run(settings: Settings) -> int:
     from twisted.internet import reactor
 
     service = SidecarService(reactor, ground)
-    reactor.callWhenRunning(service.startService)
+    reactor.callWhenRunning(service.start_or_stop)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
-    return 0
+    return 1 if service.failed else 0

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from twisted.application.service import IService
 from twisted.python.usage import Options as BaseOptions
-from twisted.python.usage import UsageError
 
 from cco_sidecar import __version__
 from cco_sidecar.settings import SettingsError, load
@@ -50,7 +49,8 @@ class Options(BaseOptions):
 def makeService(options: Options) -> IService:
     """Make the service; whatever is wrong is said in one line, before a daemon is forked off.
 
-    :raises UsageError: a setting is wrong, or storage or port cannot be had.
+    :raises SystemExit: a setting is wrong, or storage or port cannot be had. (Of a `UsageError` twistd makes one line
+        only while it reads options; from here it would show a traceback.)
     """
     # Not at the top: twistd reads this module to show its help, and may still choose a reactor.
     from twisted.internet import reactor
@@ -60,6 +60,6 @@ def makeService(options: Options) -> IService:
     try:
         ground = claim(load(options.flags(), os.environ, Path.cwd()))
     except (SettingsError, StartError) as error:
-        raise UsageError(str(error)) from error
+        raise SystemExit(f"cco-sidecar: {error}") from error
     service: IService = SidecarService(reactor, ground)
     return service

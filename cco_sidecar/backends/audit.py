@@ -71,7 +71,9 @@ class AuditLog(Service):
     def _append(self, text: bytes) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(handle, text)
+            view = memoryview(text)
+            while view:
+                view = view[os.write(handle, view) :]
             size = os.fstat(handle).st_size
         finally:
             os.close(handle)

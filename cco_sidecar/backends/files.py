@@ -22,17 +22,15 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from cco_sidecar.backends.placing import TEMPORARY, make_directory, read_regular, shown, write_both
 from cco_sidecar.errors import NotFound, StorageFull, StorageReadFailed, StorageWriteFailed, TooManyRequests
 from cco_sidecar.interfaces import IResultStore, ResultEntry, ResultListing, StoredResult
 
 _log = Logger()
 T = TypeVar("T")
 
-MOST_BYTES = 20 * 1024 * 1024
 MOST_WAITING = 1_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -68,7 +66,8 @@ class ResultFiles(Service):
     def stopService(self) -> "Deferred[None]":
         """Fire when all that was begun is on disk."""
         super().stopService()
-        return self._run(lambda: None).addBoth(lambda _: self._pool.stop())
+        last = deferToThreadPool(self._reactor, self._pool, lambda: None)
+        return last.addBoth(lambda _: self._pool.stop())
 
     def _run(self, work: Callable[[], T]) -> "Deferred[T]":
         if self._waiting >= MOST_WAITING:
@@ -112,7 +111,7 @@ class ResultFiles(Service):
             parent = handle
             try:
                 if make:
-                    _make_directory(parent, part)
+                    make_directory(parent, part)
                 handle = os.open(part, _DIRECTORY, dir_fd=parent)
             finally:
                 os.close(parent)
@@ -123,14 +122,13 @@ class ResultFiles(Service):
         try:
             history = self._open_directory((*place, "history"), make=True)
             try:
-                _write_new(history, f"{result.result_id}.json", result.body)
+                issue = self._open_directory(place, make=False)
+                try:
+                    write_both(history, f"{result.result_id}.json", issue, f"{result.agent_type}.json", result.body)
+                finally:
+                    os.close(issue)
             finally:
                 os.close(history)
-            issue = self._open_directory(place, make=False)
-            try:
-                _write_new(issue, f"{result.agent_type}.json", result.body)
-            finally:
-                os.close(issue)
         except OSError as error:
             _log.warn("a result could not be written: {why}", why=error.strerror)
             if error.errno in _FULL:
@@ -148,7 +146,7 @@ class ResultFiles(Service):
         try:
             directory = self._open_directory(parts, make=False)
             try:
-                text = _read_regular(directory, name)
+                text = read_regular(directory, name)
             finally:
                 os.close(directory)
             msgspec.json.decode(text, type=ResultHead)
@@ -162,32 +160,43 @@ class ResultFiles(Service):
 
     def _by_id(self, project_id: str, result_id: str, issue_id: str | None) -> bytes:
         missing = f"There is no result '{result_id}' in this project."
-        for issue in self._issues(project_id) if issue_id is None else [issue_id]:
+        refusal: NotFound | StorageReadFailed = NotFound(missing)
+        for issue in self._issues(project_id, []) if issue_id is None else [issue_id]:
             try:
                 return self._read((project_id, issue, "history"), f"{result_id}.json", missing)
             except NotFound:
                 continue
-        raise NotFound(missing)
+            except StorageReadFailed as error:
+                refusal = error  # another issue may hold it all the same
+        raise refusal
 
-    def _issues(self, project_id: str) -> list[str]:
+    def _names(self, parts: tuple[str, ...], damaged: list[str]) -> list[str]:
+        """List a directory; one that cannot be read is added to ``damaged``."""
         try:
-            directory = self._open_directory((project_id,), make=False)
+            directory = self._open_directory(parts, make=False)
+        except FileNotFoundError:
+            return []
         except OSError:
+            damaged.append(shown("results", *parts))
             return []
         try:
             return sorted(os.listdir(directory))
         finally:
             os.close(directory)
 
-    def _history(self, project_id: str, issue_id: str) -> Iterator[tuple[str, os.stat_result, int]]:
+    def _issues(self, project_id: str, damaged: list[str]) -> list[str]:
+        return self._names((project_id,), damaged)
+
+    def _history(self, project_id: str, issue_id: str, damaged: list[str]) -> Iterator[tuple[str, os.stat_result, int]]:
         """Give name, state and directory of each history file of an issue."""
-        try:
-            directory = self._open_directory((project_id, issue_id, "history"), make=False)
-        except OSError:
+        place = (project_id, issue_id, "history")
+        names = [name for name in self._names(place, damaged) if name.endswith(".json") and not name.startswith(".")]
+        if not names:
             return
+        directory = self._open_directory(place, make=False)
         try:
-            for name in os.listdir(directory):
-                if name.endswith(".json") and not name.startswith("."):
+            for name in names:
+                with suppress(FileNotFoundError):  # somebody has removed it meanwhile
                     yield name, os.stat(name, dir_fd=directory, follow_symlinks=False), directory
         finally:
             os.close(directory)
@@ -195,9 +204,9 @@ class ResultFiles(Service):
     def _listing(self, project_id: str, issue_id: str | None) -> ResultListing:
         entries: list[ResultEntry] = []
         damaged: list[str] = []
-        for issue in [issue_id] if issue_id is not None else self._issues(project_id):
-            for name, state, directory in self._history(project_id, issue):
-                path = f"results/{project_id}/{issue}/history/{name}"
+        for issue in [issue_id] if issue_id is not None else self._issues(project_id, damaged):
+            for name, state, directory in self._history(project_id, issue, damaged):
+                path = shown("results", project_id, issue, "history", name)
                 entry = self._entry(path, name, state, directory)
                 if entry is None:
                     damaged.append(path)
@@ -216,21 +225,36 @@ class ResultFiles(Service):
 
     def _count(self) -> None:
         for project_id in os.listdir(self._root):
-            for issue_id in self._issues(project_id):
-                for _, state, _ in self._history(project_id, issue_id):
+            for issue_id in self._issues(project_id, []):
+                for place in ((project_id, issue_id), (project_id, issue_id, "history")):
+                    self._remove_temporary(place)
+                for _, state, _ in self._history(project_id, issue_id, []):
                     self.stored += 1
                     self.size_bytes += state.st_size
 
+    def _remove_temporary(self, place: tuple[str, ...]) -> None:
+        """Remove what a crash left behind; this runs before anything is written."""
+        names = [name for name in self._names(place, []) if name.startswith(".") and name.endswith(TEMPORARY)]
+        if not names:
+            return
+        directory = self._open_directory(place, make=False)
+        try:
+            for name in names:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+
     def _prune(self, project_id: str, before: float) -> int:
         removed = 0
-        for issue_id in self._issues(project_id):
-            for name, state, directory in self._history(project_id, issue_id):
-                if state.st_mtime < before:
+        for issue_id in self._issues(project_id, []):
+            for name, state, directory in self._history(project_id, issue_id, []):
+                if stat.S_ISREG(state.st_mode) and state.st_mtime < before:
                     os.unlink(name, dir_fd=directory)
-                    self._seen.pop(f"results/{project_id}/{issue_id}/history/{name}", None)
+                    self._seen.pop(shown("results", project_id, issue_id, "history", name), None)
                     removed += 1
+                    self.stored -= 1
                     self.size_bytes -= state.st_size
-        self.stored -= removed
         return removed
 
 
@@ -249,48 +273,9 @@ class ResultHead(msgspec.Struct):
 
 def _head(directory: int, name: str) -> ResultEntry | None:
     try:
-        head = msgspec.json.decode(_read_regular(directory, name), type=ResultHead)
+        head = msgspec.json.decode(read_regular(directory, name), type=ResultHead)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return ResultEntry(
         head.id, head.agent_id, head.agent_type, head.issue_id, head.project_id, head.status, head.timestamp
     )
-
-
-def _make_directory(parent: int, name: str) -> None:
-    """Make a directory that lasts, if it is not there."""
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=parent)
-        os.fsync(parent)
-
-
-def _write_new(directory: int, name: str, content: bytes) -> None:
-    """Put a file in place, whole and on disk: temporary file, fsync, rename, fsync of the directory."""
-    temporary = f".{name}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=directory)  # left by a crash
-    handle = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
-    try:
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        os.unlink(temporary, dir_fd=directory)
-        raise
-    os.fsync(directory)
-
-
-def _read_regular(directory: int, name: str) -> bytes:
-    handle = os.open(name, _READ, dir_fd=directory)
-    with os.fdopen(handle, "rb") as file:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if state.st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, "larger than any result")
-        return file.read()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -18,7 +18,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from cco_sidecar.backends.segments import first_sequence, frame, scan, segment_name
+from cco_sidecar.backends.recovery import BEGIN, END, Recovery, Segment, recover_segments
+from cco_sidecar.backends.segments import frame, segment_name
+from cco_sidecar.backends.storage import sync_directory
 from cco_sidecar.errors import EventLogUnavailable, Refusal, StorageFull
 from cco_sidecar.interfaces import IJournal
 
@@ -26,39 +28,26 @@ _log = Logger()
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 MOST_PENDING_BYTES = 64 * 1024 * 1024
-BEGIN = b'{"k":"begin","b":{"mark":%d}}'
-END = b'{"k":"end","b":null}'
+FEWEST_SEGMENTS = 8
+"""So many stay, expired or not: a live copy lists the directory first, and must still find what it saw."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE})  # only a new segment's opening gives these: nothing was written
 
 
 @frozen
-class Recovery:
-    """What was found at start: how many records, bytes cut from a torn end, and damaged stretches."""
+class _Rotation:
+    """A new segment: its snapshot, what lies in earlier ones, and what is no longer wanted, all of one moment."""
 
-    records: int
-    torn_bytes: int
-    damaged: int
-
-
-@define
-class _Segment:
-    path: Path
-    mark: int  # everything numbered up to here lies in earlier segments
-    size: int
+    snapshot: list[bytes]
+    mark: int
+    horizon: int
 
 
 @define(eq=False)
 class _Pending:
     record: bytes
     done: "Deferred[None] | None"
-
-
-def _fsync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @implementer(IJournal)
@@ -77,7 +66,7 @@ class FileJournal:
     _horizon: Callable[[], int]
     _segment_bytes: int = SEGMENT_BYTES
     trouble: str | None = None
-    _segments: list[_Segment] = field(factory=list)
+    _segments: list[Segment] = field(factory=list)
     _file: int = -1
     _sequence: int = 0  # of the last record on disk
     _pool: ThreadPool = field(init=False)
@@ -87,6 +76,8 @@ class FileJournal:
     _failed: bool = False
     _closing: bool = False
     _rotate_next: bool = False
+    _notes_lost: bool = False  # a batch was refused that nobody waited for: the next write brings the whole state
+    _taken: int = 0  # everything numbered up to here was in an earlier batch than the next
     _idle: "list[Deferred[None]]" = field(factory=list)
 
     @property
@@ -99,41 +90,13 @@ class FileJournal:
     def recover(self, apply: Callable[[bytes], None]) -> Recovery:
         """Read all segments, oldest first, and give every record to ``apply``; cut a torn end.
 
-        A segment without a whole snapshot was being made when the process ended: nothing in it was acknowledged.
         Damage with valid records behind it is said loudly and counted; what is readable is kept.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = sorted(path for path in self._directory.iterdir() if first_sequence(path) is not None)
-        total = torn = damaged = 0
-        for position, path in enumerate(found):
-            text = path.read_bytes()
-            what = scan(text)
-            ended = next((i for i, (_, record) in enumerate(what.records) if record == END), None)
-            if ended is None or not what.records[0][1].startswith(b'{"k":"begin"'):
-                damaged += self._unfinished(path, text, is_last=position == len(found) - 1)
-                continue
-            mark = int(what.records[0][1].partition(b'"mark":')[2].partition(b"}")[0])
-            if what.damaged:
-                _log.error("{count} damaged stretches in {path}: kept what is readable", count=what.damaged, path=path)
-            if what.torn:
-                torn += what.torn
-                _log.warn("{bytes} bytes of an unfinished write cut from {path}", bytes=what.torn, path=path)
-                os.truncate(path, what.good_bytes)
-            damaged += what.damaged
-            for sequence, record in what.records:
-                self._sequence = max(self._sequence, sequence)
-                if not record.startswith((b'{"k":"begin"', b'{"k":"end"')):
-                    apply(record)
-                    total += 1
-            self._segments.append(_Segment(path, mark, what.good_bytes))
-        return Recovery(total, torn, damaged)
-
-    def _unfinished(self, path: Path, text: bytes, *, is_last: bool) -> int:
-        if is_last or not text.strip(b"\0"):
-            path.unlink()
-            return 0
-        _log.error("{path} has no readable beginning: passed over, left where it is", path=path)
-        return 1
+        sync_directory(self._directory.parent)
+        found = recover_segments(self._directory, apply, self._mark)
+        self._segments, self._sequence = found.segments, found.sequence
+        return found.recovery
 
     def open(self) -> None:
         """Begin a new segment, so that every run starts on a whole snapshot.
@@ -142,26 +105,29 @@ class FileJournal:
         """
         self._pool = ThreadPool(0, 1, name=f"journal {self._directory.name}")
         self._pool.start()
-        self._begin_segment(list(self._snapshot()), self._mark())
-        self._drop_expired()
+        self._taken = self._mark()
+        self._begin_segment(_Rotation(list(self._snapshot()), self._taken, self._horizon()))
 
     # Writing
 
     def append(self, record: bytes) -> "Deferred[None]":
         """See `IJournal.append`."""
         if self._failed or self._closing:
-            raise EventLogUnavailable(
-                self.trouble or "The sidecar is shutting down and takes nothing more: try again when it is back."
-            )
+            why = self.trouble or "The sidecar is shutting down and takes nothing more: try again when it is back."
+            return fail(EventLogUnavailable(why))
         if self._pending_bytes > MOST_PENDING_BYTES:
-            raise EventLogUnavailable("More is waiting for the disk than can be held: try again in a second.")
+            return fail(EventLogUnavailable("More is waiting for the disk than can be held: try again in a second."))
         done: Deferred[None] = Deferred()
         self._enqueue(_Pending(record, done))
         return done
 
     def note(self, record: bytes) -> None:
         """See `IJournal.note`."""
-        if not self._failed and self._pending_bytes <= MOST_PENDING_BYTES:
+        if self._failed or self._file < 0:
+            return
+        if self._pending_bytes > MOST_PENDING_BYTES:
+            self._notes_lost = True
+        else:
             self._enqueue(_Pending(record, None))
 
     def flush(self) -> "Deferred[None]":
@@ -184,8 +150,8 @@ class FileJournal:
         return self.flush().addCallback(lambda _: self._stop())
 
     def _stop(self) -> None:
-        self._pool.stop()  # nothing runs in it now, so joining it takes no time
         if self._file >= 0:
+            self._pool.stop()  # nothing runs in it now, so joining it takes no time
             os.close(self._file)
             self._file = -1
 
@@ -200,14 +166,20 @@ class FileJournal:
         self._busy = True
         batch, self._pending = self._pending, []
         self._pending_bytes = 0
-        snapshot = list(self._snapshot()) if self._wants_rotation() else None
-        written = deferToThreadPool(
-            self._reactor, self._pool, self._write, [item.record for item in batch], snapshot, self._mark()
-        )
+        written = maybeDeferred(self._begin_write, [item.record for item in batch])
         written.addCallbacks(self._written, self._not_written, callbackArgs=(batch,), errbackArgs=(batch,))
 
+    def _begin_write(self, records: list[bytes]) -> "Deferred[None]":
+        # The batch is numbered already, and lies behind the snapshot: it must not count as earlier.
+        rotation = None
+        if self._wants_rotation():
+            rotation = _Rotation(list(self._snapshot()), self._taken, self._horizon())
+            self._rotate_next = self._notes_lost = False
+        self._taken = self._mark()
+        return deferToThreadPool(self._reactor, self._pool, self._write, records, rotation)
+
     def _wants_rotation(self) -> bool:
-        return self._rotate_next or self._segments[-1].size >= self._segment_bytes
+        return self._rotate_next or self._notes_lost or self._segments[-1].size >= self._segment_bytes
 
     def _written(self, _: None, batch: list[_Pending]) -> None:
         self.trouble = None
@@ -219,12 +191,16 @@ class FileJournal:
         if self._failed:
             # Never retried: after a failed fsync nobody knows what the kernel still holds.
             batch, self._pending = batch + self._pending, []
+        elif any(item.done is None for item in batch):
+            self._notes_lost = True
         self._settle(batch, refusal)
 
     def _refusal(self, failure: Failure) -> Refusal:
         error = failure.value
         if isinstance(error, OSError) and error.errno in _FULL:
             return StorageFull("The disk is full: nothing was accepted. Free some space; reading goes on meanwhile.")
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            return EventLogUnavailable("The sidecar has too many files open: try again in a second.")
         self._failed = True
         _log.failure("the event log could not be written: nothing more is accepted until a restart", failure)
         return EventLogUnavailable(
@@ -249,11 +225,9 @@ class FileJournal:
 
     # In the writer thread (and, for the first segment, before anything is served)
 
-    def _write(self, records: list[bytes], snapshot: list[bytes] | None, mark: int) -> None:
-        if snapshot is not None:
-            self._rotate_next = False
-            self._begin_segment(snapshot, mark)
-            self._drop_expired()
+    def _write(self, records: list[bytes], rotation: _Rotation | None) -> None:
+        if rotation is not None:
+            self._begin_segment(rotation)
         if not records:
             return
         segment = self._segments[-1]
@@ -263,21 +237,28 @@ class FileJournal:
             os.fdatasync(self._file)
         except OSError as error:
             if error.errno in _FULL:
-                os.ftruncate(self._file, segment.size)
-                os.lseek(self._file, segment.size, os.SEEK_SET)
+                self._roll_back(segment.size)
             raise
         self._sequence += len(records)
         segment.size += len(lines)
 
-    def _begin_segment(self, snapshot: list[bytes], mark: int) -> None:
-        records = [BEGIN % mark, *snapshot, END]
+    def _roll_back(self, size: int) -> None:
+        try:
+            os.ftruncate(self._file, size)
+            os.lseek(self._file, size, os.SEEK_SET)
+        except OSError as error:
+            # What was refused may still lie there, under numbers that must not be given again.
+            raise OSError(errno.EIO, "a refused write could not be taken back") from error
+
+    def _begin_segment(self, rotation: _Rotation) -> None:
+        records = [BEGIN % rotation.mark, *rotation.snapshot, END]
         lines = b"".join(frame(self._sequence + i, record) for i, record in enumerate(records, 1))
         path = self._directory / segment_name(self._sequence + 1)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             _write_all(handle, lines)
             os.fsync(handle)
-            _fsync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError:
             os.close(handle)
             path.unlink(missing_ok=True)
@@ -286,12 +267,13 @@ class FileJournal:
             os.close(self._file)
         self._file = handle
         self._sequence += len(records)
-        self._segments.append(_Segment(path, mark, len(lines)))
+        self._segments.append(Segment(path, rotation.mark, len(lines)))
+        self._drop_expired(rotation.horizon)
 
-    def _drop_expired(self) -> None:
-        # Two stay in any case: the newest snapshot is never the only one.
-        horizon = self._horizon()
-        for segment, following in list(zip(self._segments[:-2], self._segments[1:-1], strict=True)):
+    def _drop_expired(self, horizon: int) -> None:
+        # The newest snapshot is never the only one.
+        pairs = list(zip(self._segments, self._segments[1:], strict=False))[: -(FEWEST_SEGMENTS - 1)]
+        for segment, following in pairs:
             if following.mark <= max(horizon, segment.mark):  # all its entries are unwanted, or it has none
                 segment.path.unlink(missing_ok=True)
                 self._segments.remove(segment)

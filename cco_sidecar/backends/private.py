@@ -5,6 +5,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from cco_sidecar.backends.storage import sync_directory
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a 0600 file atomically and durably, into a directory made 0700 if it is not there.
@@ -22,6 +24,7 @@ def write_private(path: Path, content: bytes) -> None:
             target.flush()
             os.fsync(descriptor)
         fresh.rename(path)
+        sync_directory(directory)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise

@@ -16,6 +16,7 @@ from attrs import field, frozen
 _NAME = re.compile(r"([0-9]{20})\.log")
 _HEAD = re.compile(rb'\{"cco":1,"seq":([0-9]{1,20}),"len":([0-9]{1,12}),"crc":"([0-9a-f]{8})","rec":')
 _TAIL = b"}\n"
+_START = b'{"cco":1,"seq":'
 
 
 def segment_name(sequence: int) -> str:
@@ -53,18 +54,26 @@ class Scan:
     damaged: int = 0
 
 
-def _record_at(text: bytes, offset: int) -> tuple[int, bytes, int] | None:
+@frozen
+class _Found:
+    """A record whose checksum holds; ``ends`` is where its line does, if ``whole``."""
+
+    sequence: int
+    record: bytes
+    ends: int
+    whole: bool
+
+
+def _record_at(text: bytes, offset: int) -> _Found | None:
     head = _HEAD.match(text, offset)
     if head is None:
         return None
     sequence, length = int(head[1]), int(head[2])
     end = head.end() + length
-    if length < 1 or text[end : end + 2] != _TAIL:
-        return None
     record = text[head.end() : end]
-    if _checksum(sequence, record) != head[3]:
+    if length < 1 or _checksum(sequence, record) != head[3]:
         return None
-    return sequence, record, end + 2
+    return _Found(sequence, record, end + 2, text[end : end + 2] == _TAIL)
 
 
 def scan(text: bytes) -> Scan:
@@ -74,15 +83,24 @@ def scan(text: bytes) -> Scan:
     broken = False
     while offset < len(text):
         found = _record_at(text, offset)
-        if found is not None and (not records or found[0] > records[-1][0]):
-            damaged += broken
+        if found is not None and found.whole and (not records or found.sequence > records[-1][0]):
+            # Numbers have no holes: a line that is missing was there once.
+            damaged += broken or (bool(records) and found.sequence != records[-1][0] + 1)
             broken = False
-            records.append(found[:2])
-            offset = good = found[2]
+            records.append((found.sequence, found.record))
+            offset = good = found.ends
             continue
         broken = True
-        # Look for the next line that could be a record; what lies between is either damage or the torn end.
-        offset = text.find(b'{"cco":1,"seq":', offset + 1)
-        if offset < 0:
-            break
+        offset = _next_line(text, offset, found)
     return Scan(records, good, len(text) - good, damaged)
+
+
+def _next_line(text: bytes, offset: int, found: _Found | None) -> int:
+    """Say where to go on behind what is no record: either damage lies between, or this is the torn end.
+
+    Only a line's beginning counts: what looks like one inside a record was put there by whoever wrote its data.
+    """
+    if found is not None and not found.whole and text.startswith(_START, found.ends):
+        return found.ends
+    at = text.find(b"\n" + _START, offset)
+    return len(text) if at < 0 else at + 1

@@ -19,6 +19,7 @@ def claim_storage(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.mkdir(mode=0o700)
+            sync_directory(path.parent)
         except FileExistsError:
             _check(path)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -59,8 +60,17 @@ def _lock_holder(handle: int) -> int | None:
     for line in lines:
         words = line.split()
         if len(words) > 5 and words[1] == "FLOCK" and words[5] == place and words[4].isdigit():
-            return int(words[4]) or None
+            return int(words[4]) if Path("/proc", words[4]).exists() else None  # a daemon took it before it forked
     return None
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was made, renamed or removed in a directory last. Blocks."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_below(storage: Path, *names: str) -> Path:
@@ -73,6 +83,7 @@ def make_below(storage: Path, *names: str) -> Path:
         path = path / name
         try:
             path.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(path.parent)
         except OSError as error:
             raise StorageError(f"{path} cannot be made: {error.strerror}") from error
         if path.is_symlink():

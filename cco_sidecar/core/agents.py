@@ -143,6 +143,12 @@ class Agents:
         project = self._projects.get(project_id)
         return project is not None and project.rows.find(agent_id) is not None
 
+    def task_of(self, project_id: str, agent_id: str) -> str:
+        """Give the task of an agent that was started here; empty for any other."""
+        project = self._projects.get(project_id)
+        agent = None if project is None else project.rows.find(agent_id)
+        return "" if agent is None else agent.task
+
     def is_gone(self, project_id: str, agent_id: str) -> bool:
         """Say whether it was started here and has ended, or is being killed: then its tokens are dead."""
         project = self._projects.get(project_id)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.ledger import KEY_KIND, KeyRecord, Record
+from cco_sidecar.core.shielding import shielded
 from cco_sidecar.errors import KeyReused
 
 KEPT_SECONDS = 24 * 3600
@@ -41,12 +42,20 @@ class Idempotency:
         digest: str,
         work: Callable[[Callable[[int, object], KeyRecord]], Awaitable[Answered]],
     ) -> Answered:
-        """Do the work, or give the answer that it got before.
+        """Do the work, or give the answer that it got before; whoever hangs up finds it done when asking again.
 
         :param digest: names the request's body.
         :param work: is given a function that makes the record to write together with the effect.
         :raises KeyReused: the key came with another body before.
         """
+        return await shielded(Deferred.fromCoroutine(self._once(slot, digest, work)))
+
+    async def _once(
+        self,
+        slot: Slot,
+        digest: str,
+        work: Callable[[Callable[[int, object], KeyRecord]], Awaitable[Answered]],
+    ) -> Answered:
         while slot in self._in_flight:
             turn: Deferred[None] = Deferred()
             self._in_flight[slot].append(turn)

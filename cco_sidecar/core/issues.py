@@ -26,7 +26,7 @@ class Issues:
 
     _clock: IReactorTime
     _ledger: Ledger
-    _last_numbered: Callable[[], int]
+    _last_seen: Callable[[], int]  # the number of the newest event that readers can see
     kinds: tuple[str, ...] = ("issue",)
     _seen: "OrderedDict[str, Issue]" = field(factory=OrderedDict)
 
@@ -35,7 +35,7 @@ class Issues:
         known = self._seen.get(issue_id)
         if known is not None:
             return known
-        issue = Issue(issue_id, self._last_numbered(), self._clock.seconds())
+        issue = Issue(issue_id, self._last_seen(), self._clock.seconds())
         self._keep(issue)
         self._ledger.note("issue", issue)
         return issue

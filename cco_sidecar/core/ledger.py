@@ -41,10 +41,13 @@ KEY_KIND = "key"
 """The record kind of a `KeyRecord` in a snapshot."""
 
 
+_NO_KEY = msgspec.Raw(b"null")
+
+
 class _Line(msgspec.Struct):
     k: str
     b: msgspec.Raw
-    i: msgspec.Raw | None = None
+    i: msgspec.Raw = _NO_KEY
 
 
 _encode = msgspec.json.Encoder().encode
@@ -85,7 +88,7 @@ class Ledger:
         """Apply one recovered record; kinds of a later version are passed over."""
         line = _decode(text)
         self._restore(line.k, line.b)
-        if line.i is not None:
+        if line.i is not _NO_KEY:
             self._restore(KEY_KIND, line.i)
 
     def _restore(self, kind: str, body: msgspec.Raw) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from cco_sidecar.errors import TooManyRequests
 
 MOST_BUCKETS = 10_000
+_WHOLE = 1 - 1e-5  # seconds since the epoch are not exact to the last bit: who waited as told must be served
 
 
 @frozen
@@ -59,8 +60,8 @@ class RateLimiter:
         # A clock set back must not drain the bucket.
         bucket.level = min(limit.burst, bucket.level + max(0.0, now - bucket.at) * rate)
         bucket.at = now
-        if bucket.level < 1:
-            wait = math.ceil((1 - bucket.level) / rate)
+        if bucket.level < _WHOLE:
+            wait = max(1, math.ceil((_WHOLE - bucket.level) / rate))
             raise TooManyRequests(
                 f"This agent may ask {limit.per_minute} times a minute, {limit.burst} at once: "
                 f"wait {wait} s (Retry-After), and prefer one long wait over many short ones.",
@@ -69,7 +70,7 @@ class RateLimiter:
                 remaining=0,
                 reset=self._full_at(bucket, limit),
             )
-        bucket.level -= 1
+        bucket.level = max(0.0, bucket.level - 1)
         return Allowance(limit.burst, int(bucket.level), self._full_at(bucket, limit))
 
     def _full_at(self, bucket: _Bucket, limit: RateLimit) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from attrs import define, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -12,6 +13,7 @@ from cco_sidecar.core.events.event import SIDECAR, Event
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
+from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.workflows import NextAgent
 from cco_sidecar.errors import Refusal
@@ -68,9 +70,14 @@ class Results:
     async def accept(self, project: Project, report: Report, key_for: KeyFor | None) -> Accepted:
         """Give the result back as stored once it is on disk, with ``result_stored`` published.
 
+        Once begun it goes on, also when the agent hangs up: a stored result is always told of.
+
         :raises StorageFull: the disk is full.
         :raises StorageWriteFailed: it could not be written.
         """
+        return await shielded(Deferred.fromCoroutine(self._accept(project, report, key_for)))
+
+    async def _accept(self, project: Project, report: Report, key_for: KeyFor | None) -> Accepted:
         now = self._clock.seconds()
         # Sorted by name is sorted by time.
         result_id = f"res-{int(now * 1000):013d}-{self._new_id()[:8]}"

@@ -97,15 +97,17 @@ class Roster:
     def get(self, agent_type: str) -> AgentType:
         """Give the type of that name.
 
+        :raises InvalidParameter: it cannot be the name of one.
         :raises UnknownAgentType: there is none; ``details["nearest"]`` is the one probably meant, or None.
         """
-        found = self.types.get(agent_type)
+        found = self.types.get(identifiers.identifier(agent_type, "agent_type"))
         if found is not None:
             return found
-        shown = agent_type[:128]
-        nearest = identifiers.nearest(shown, self.types)
+        nearest = identifiers.nearest(agent_type, self.types)
         advice = f"did you mean '{nearest}'?" if nearest else "the roster file lists those there are."
-        raise UnknownAgentType(f"There is no agent type '{shown}': {advice}", agent_type=shown, nearest=nearest)
+        raise UnknownAgentType(
+            f"There is no agent type '{agent_type}': {advice}", agent_type=agent_type, nearest=nearest
+        )
 
 
 def parse_roster(

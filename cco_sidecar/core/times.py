@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from cco_sidecar.errors import InvalidParameter
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -19,6 +19,10 @@ def looks_like_time(text: str) -> bool:
     return _RFC3339.fullmatch(text) is not None
 
 
+def _microseconds(fraction: "re.Match[str]") -> str:
+    return "." + fraction[1][:6].ljust(6, "0")
+
+
 def seconds_of(text: str, what: str) -> float:
     """Read an RFC 3339 time as seconds since the epoch.
 
@@ -27,7 +31,7 @@ def seconds_of(text: str, what: str) -> float:
     """
     if looks_like_time(text):
         try:
-            return datetime.fromisoformat(_FRACTION.sub(lambda m: "." + m[1][:6].ljust(6, "0"), text)).timestamp()
+            return datetime.fromisoformat(_FRACTION.sub(_microseconds, text.upper())).timestamp()
         except ValueError:
             pass  # the form is right, the day is not: 2026-02-30
     raise InvalidParameter(f"{what} must be an RFC 3339 time such as 2026-11-22T07:46:03Z.", parameter=what)

@@ -5,6 +5,7 @@ request, so that a cached verification never outlives either.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ import msgspec
 from attrs import define, evolve, field, frozen
 from cachetools import LRUCache
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from cco_sidecar.core.ledger import Ledger, Record
 from cco_sidecar.errors import NotFound, Refusal, TokenExpired, TokenRevoked, Unauthenticated
@@ -26,6 +28,9 @@ ADMIN_SECONDS = 3600
 EVERY_PROJECT = "*"
 MOST_TOKEN_BYTES = 4096
 MOST_VERIFIED = 4096
+LONGEST_SECONDS = 366 * 86400
+"""No token lives longer, unless the settings say so."""
+_FORM = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "agent_type", "project_id", "issue_id", "permissions", "iat", "nbf", "exp", "jti"]
 
 
@@ -126,11 +131,10 @@ class TokenBook:
     def revoke(self, jtis: Iterable[str], exp: int) -> "Deferred[None]":
         """Write down that tokens are dead; fires when that is on disk."""
         self._forget_ended()
-        last: Deferred[None] = succeed(None)
-        for jti in jtis:
-            self.revoked[jti] = exp
-            last = self._ledger.record("revocation", Revocation(jti, exp))
-        return last
+        ended = [Revocation(jti, exp) for jti in jtis]
+        self.revoked.update({revocation.jti: exp for revocation in ended})
+        written = [self._ledger.record("revocation", revocation) for revocation in ended]
+        return gatherResults(written, consumeErrors=True).addCallbacks(lambda _: None, _first)
 
     def line_of(self, jti: str) -> list[str]:
         """Give a token's id and those of all that followed it."""
@@ -141,7 +145,12 @@ class TokenBook:
 
     def _forget_ended(self) -> None:
         now = self._clock.seconds()
-        for jti in [jti for jti, kept in self.successions.items() if max(kept.exp, kept.root_exp) <= now]:
+        # Newest first: whoever has a living descendant stays, so that revoking it reaches that.
+        wanted: set[str] = set()
+        for kept in reversed(self.successions.values()):
+            if max(kept.exp, kept.root_exp) > now or kept.successor in wanted:
+                wanted.add(kept.jti)
+        for jti in [jti for jti in self.successions if jti not in wanted]:
             del self.successions[jti]
         for jti in [jti for jti, exp in self.revoked.items() if exp <= now]:
             del self.revoked[jti]
@@ -162,6 +171,11 @@ class TokenBook:
             yield "succession", kept
         for jti, exp in self.revoked.items():
             yield "revocation", Revocation(jti, exp)
+
+
+def _first(failure: Failure) -> Failure:
+    first = failure.value
+    return first.subFailure if isinstance(first, FirstError) else failure
 
 
 @define(eq=False)
@@ -261,6 +275,9 @@ class TokenAuthority:
     def _decode(self, text: bytes) -> Claims:
         if len(text) > MOST_TOKEN_BYTES:
             raise Unauthenticated("The token is longer than any that this sidecar makes.")
+        # Decoders pass over foreign characters: one token must not have many spellings.
+        if _FORM.fullmatch(text) is None:
+            raise Unauthenticated("The token is not of the form xxx.yyy.zzz: send it whole and unchanged.")
         try:
             header = jwt.get_unverified_header(text)
             key = self.keys.find(header.get("kid"))
@@ -278,7 +295,7 @@ class TokenAuthority:
                 # Its times are checked by us, against our clock, at every use.
                 options={"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
-        except (jwt.PyJWTError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise Unauthenticated(
                 "The token is not a valid one of this sidecar: send 'Authorization: Bearer <token>' as 'cco token' "
                 "prints it, whole and unchanged."
@@ -291,12 +308,14 @@ class TokenAuthority:
         permissions = payload["permissions"]
         sound = (
             all(isinstance(text, str) for text in texts)
-            and all(type(time) is int for time in times)
+            and all(type(time) is int and time >= 0 for time in times)
             and isinstance(permissions, list)
             and all(isinstance(permission, str) for permission in permissions)
         )
         if not sound:
             raise Unauthenticated("The token's claims are not of the form that this sidecar makes.")
+        if not 0 < times[2] - times[0] <= max(self.ttl_seconds, LONGEST_SECONDS):
+            raise Unauthenticated("The token lives longer than any that this sidecar makes.")
         if times[1] > self._clock.seconds() + 1:
             raise Unauthenticated("The token is not valid yet: check the clock.")
         sub, agent_type, project_id, issue_id, jti = texts
@@ -326,6 +345,5 @@ class TokenAuthority:
         if book is None:
             raise NotFound(f"There is no project '{project_id}'.")
         line = book.line_of(jti)
-        # No token outlives twice the longest life from now.
-        longest = max(self.ttl_seconds, ADMIN_SECONDS, 86400)
-        return line, book.revoke(line, math.ceil(self._clock.seconds()) + 2 * longest)
+        longest = max(self.ttl_seconds, LONGEST_SECONDS)
+        return line, book.revoke(line, math.ceil(self._clock.seconds()) + longest)

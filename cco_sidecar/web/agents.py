@@ -19,7 +19,7 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.errors import Foreign, InvalidBody, InvalidParameter
 from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.codec import Reply, Stream
-from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
+from cco_sidecar.web.routing import Call, ProjectQuery, audit, idempotent
 
 MOST_TASK = 64 * 1024
 MOST_TIMEOUT_SECONDS = 7 * 86400
@@ -134,15 +134,17 @@ class AgentsAPI:
     async def spawn(self, call: Call[ProjectQuery, SpawnRequest]) -> Reply:
         """Start an agent, or queue it."""
         order = self._order(call)
-        self._projects.get(order.project_id).issues.see(order.issue_id)
+        project = self._projects.get(order.project_id)
+        project.issues.see(order.issue_id)
 
         async def work(record: Any) -> Answered:
             key = None if record is None else lambda agent: record(201, self._answer(agent))
             agent = await self._agents.spawn(order, key)
+            audit(call.request, "agent spawned", target=agent.agent_id, type=agent.agent_type, runner=agent.runner)
             status = 202 if agent.status == QUEUED else 201
             return Answered(status, msgspec.json.encode(self._answer(agent)))
 
-        answered = await idempotent(call, work)
+        answered = await idempotent(call, project, work)
         return Reply(answered.body, answered.status)
 
     def _order(self, call: Call[ProjectQuery, SpawnRequest]) -> SpawnOrder:
@@ -167,12 +169,12 @@ class AgentsAPI:
         )
 
     def _project(self, call: Call[ProjectQuery, SpawnRequest]) -> Project:
-        named = call.body.project_id
-        if named is None or named == call.project.id:
+        if call.body.project_id is None:
             return call.project
-        if not call.holder.is_admin:
+        named = identifier(call.body.project_id, "project_id")
+        if not call.holder.is_admin and named != call.project.id:
             raise Foreign(f"This token is for the project '{call.project.id}' alone.")
-        return self._projects.get(identifier(named, "project_id"))
+        return self._projects.get(named)
 
     def _runner(self, name: str | None) -> str:
         if name is None:
@@ -247,6 +249,7 @@ class AgentsAPI:
     async def kill(self, call: Call[KillQuery, None]) -> Reply:
         """End an agent with all its descendants; answers when it is gone."""
         agent = self._owned(call)
+        audit(call.request, "agent killed", target=agent.agent_id)
         grace = 0 if call.query.force else call.query.timeout_seconds
         return Reply(_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
 

@@ -5,6 +5,7 @@ counts as received: contract section 5.
 """
 
 import fcntl
+import re
 import socket
 import struct
 import termios
@@ -38,6 +39,8 @@ LINGER_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.02
 PROBE_SECONDS = 0.2
 MOST_HEADERS = 100
+
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 
 
 class SidecarRequest(Request):
@@ -100,6 +103,13 @@ class SidecarRequest(Request):
             "or put large data into a file of the project and name it.",
             most_bytes=self._most_bytes,
         )
+
+    def getHeader(self, key: Any) -> Any:
+        """Give a header in the key's type; for text, twisted.web would fail at bytes that are not UTF-8."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode("ascii"))
+        return None if value is None else value.decode("utf-8", "replace")
 
     def process(self) -> None:
         """Check what holds for every request, then route it."""
@@ -167,9 +177,16 @@ class SidecarChannel(HTTPChannel):
             return
         super().lineReceived(line)
 
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        """Take no Transfer-Encoding but chunked; twisted.web passes over ``identity``, where others stop."""
+        if header == b"Transfer-Encoding" and data.lower() != b"chunked":
+            return bool(self._failChooseTransferDecoder())
+        return bool(super()._maybeChooseTransferDecoder(header, data))
+
     def allHeadersReceived(self) -> None:
         """The head is whole: whoever sends another request has read the answer before it."""
         self.settle_carried()
+        self._to_origin_form()
         length = self.length or 0
         self._set_deadline(BODY_SECONDS + length / BODY_BYTES_PER_SECOND)
         request = self.requests[-1]
@@ -180,6 +197,13 @@ class SidecarChannel(HTTPChannel):
             self.refuse(request.too_large())
             return
         super().allHeadersReceived()
+
+    def _to_origin_form(self) -> None:
+        """Take a whole URL for its path; its host counts in place of the Host header (RFC 9112 section 3.2.2)."""
+        absolute = _ABSOLUTE.fullmatch(self._path)
+        if absolute is not None:
+            self.requests[-1].requestHeaders.setRawHeaders(b"Host", [absolute[1]])
+            self._path = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 
     def allContentReceived(self) -> None:
         """The request is whole."""
@@ -255,7 +279,8 @@ class SidecarChannel(HTTPChannel):
             super().loseConnection()
             return
         self.transport.unregisterProducer()
-        self.transport.resumeProducing()
+        if not self._peer_is_done:  # else its end would be read again and again, and nothing be written
+            self.transport.resumeProducing()
         self._linger()
         half_closing()
 
@@ -276,15 +301,20 @@ class SidecarChannel(HTTPChannel):
 
     def readConnectionLost(self) -> None:
         """The peer sends nothing more: it has closed, or never will read the answer."""
-        self._peer_is_done = True
         if self._carried and not self.requests:
-            self.loseConnection()
-            self._judge()
+            self._see_out()
         else:
+            self._peer_is_done = True
             self._carried, carried = [], self._carried
             for delivery in carried:
                 delivery.lost()
             self.transport.loseConnection()
+
+    def _see_out(self) -> None:
+        """The peer has closed: send what is left, close, and judge by what becomes of that."""
+        self._peer_is_done = True
+        self.loseConnection()
+        self._judge()
 
     def _judge(self) -> None:
         if not (self._peer_is_done and self._write_is_done and self._carried):
@@ -302,13 +332,15 @@ class SidecarChannel(HTTPChannel):
 
     def _probe(self) -> "Deferred[None]":
         """Look at the socket now, not in the reactor's turn; on a closing connection, wait a moment for its end."""
-        peeked = _peek(self.transport)
+        try:
+            peeked = _peek(self.transport)
+        except OSError:
+            self._lose_carried()  # a reset
+            peeked = None
         if peeked:
             self.settle_carried()  # another request is there already
-        elif peeked == b"" and _arrival(self.transport):
-            self.settle_carried()
-        elif peeked == b"":
-            self._lose_carried()
+        elif peeked == b"" and self._carried:
+            self._see_out()
         if not self._carried or self._lingering is None:
             return succeed(None)
         waiting: Deferred[None] = Deferred(self._judged.remove)
@@ -336,7 +368,10 @@ class SidecarChannel(HTTPChannel):
 
 
 def _peek(transport: Any) -> bytes | None:
-    """Look at what the peer sent last: None for nothing yet, empty for its end (or a reset)."""
+    """Look at what the peer sent last: None for nothing yet, empty for its end.
+
+    :raises OSError: it has reset the connection. The kernel tells this once.
+    """
     peer = getattr(transport, "socket", None)
     if peer is None:
         return None
@@ -344,8 +379,6 @@ def _peek(transport: Any) -> bytes | None:
         return bytes(peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except BlockingIOError:
         return None
-    except OSError:
-        return b""
 
 
 def _arrival(transport: Any) -> bool | None:
@@ -409,7 +442,9 @@ class SidecarSite(Site):
 
     def admit(self, request: SidecarRequest) -> None:
         """Route a request, or refuse it."""
-        refusal = request.too_large() if request.oversized else self._admit(request)
+        refusal = self._admit(request)
+        if refusal is None and request.oversized:
+            refusal = request.too_large()
         if refusal is None:
             request.route_on()
             return

@@ -54,6 +54,7 @@ def write_reply(request: "SidecarRequest", reply: Reply) -> None:
     body = reply.encoded()
     request.setResponseCode(reply.status)
     headers = request.responseHeaders
+    headers.setRawHeaders(b"Server", [b"cco-sidecar"])
     headers.setRawHeaders(b"Content-Type", [reply.content_type])
     if not isinstance(reply, Stream):
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
@@ -172,7 +173,8 @@ def read_body(request: "SidecarRequest", kind: type[T], refusal: type[Refusal] =
     _require_json(request)
     text = request.content.read()
     if not text:
-        if not request.requestHeaders.hasHeader(b"Content-Length"):
+        headers = request.requestHeaders
+        if not headers.hasHeader(b"Content-Length") and not headers.hasHeader(b"Transfer-Encoding"):
             raise LengthRequired("This route takes a JSON body: send one, with its Content-Length.")
         raise InvalidBody("The body is empty: this route takes a JSON object.", path="$")
     try:
@@ -209,13 +211,15 @@ def _plain(error: Exception) -> str:
     return text.removeprefix("JSON is malformed: ") if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
 
 
-def compact(raw: msgspec.Raw, refusal: type[Refusal], path: str) -> msgspec.Raw:
+def compact(raw: msgspec.Raw, path: str) -> msgspec.Raw:
     """Give JSON text without white space (a record is one line).
 
-    :raises Refusal: of the given kind, when the text is no sound JSON after all (bad UTF-8, too deep).
+    :raises InvalidBody: the text is no sound JSON after all (bad UTF-8, too deep, a number beyond a double's range).
     """
     try:
         msgspec.json.decode(raw)
         return msgspec.Raw(msgspec.json.format(bytes(raw), indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        raise refusal("The JSON is nested too deeply, or is not UTF-8.", path=path) from None
+        raise InvalidBody(
+            "The JSON is nested too deeply, is not UTF-8, or has a number that is out of range.", path=path
+        ) from None

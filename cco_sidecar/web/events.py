@@ -25,8 +25,8 @@ from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
 MOST_TYPES = 64
 
 Text = Annotated[str, Meta(max_length=256)]
+Place = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
-FilterText = Annotated[str, Meta(max_length=1024)]
 
 
 class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,12 +60,12 @@ class WaitQuery(ProjectQuery):
     """What to wait for, from where, and how long (milliseconds)."""
 
     timeout: Annotated[int, Meta(ge=0, le=300_000)] = 30_000
-    filter: FilterText | None = None
+    filter: str | None = None
     topic: Text | None = None
-    since: Text | None = None
+    since: Place | None = None
     limit: Limit = 100
     subscription: Text | None = None
-    ack: Text | None = None
+    ack: Place | None = None
 
 
 class WaitAnswer(msgspec.Struct):
@@ -85,12 +85,12 @@ class HistoryQuery(ProjectQuery):
 
     type: Text | None = None
     topic: Text | None = None
-    filter: FilterText | None = None
+    filter: str | None = None
     publisher: Text | None = None
     correlation_id: Text | None = None
     issue: Text | None = None
-    since: Text | None = None
-    until: Text | None = None
+    since: Place | None = None
+    until: Place | None = None
     limit: Limit = 100
     order: Literal["asc", "desc"] = "desc"
 
@@ -125,7 +125,7 @@ class EventsAPI:
             answer = _published(hub, published.event, published.notified)
             return Answered(202, msgspec.json.encode(answer))
 
-        answered = await idempotent(call, work)
+        answered = await idempotent(call, call.project, work)
         return Reply(answered.body, answered.status)
 
     def _draft(self, call: Call[ProjectQuery, EventRequest]) -> Draft:
@@ -144,7 +144,7 @@ class EventsAPI:
             publisher=claims.sub,
             agent_type=claims.agent_type,
             issue_id=None if claims.is_admin else claims.issue_id,
-            data=compact(body.data, InvalidEvent, "$.data"),
+            data=compact(body.data, "$.data"),
             correlation_id=body.correlation_id or call.request.correlation_id,
             references=body.references,
             priority=body.priority,
@@ -197,7 +197,7 @@ class EventsAPI:
             types=None if query.type is None else _types(query.type),
             topic=_topic(query.topic),
             filter=_filter(query.filter),
-            publisher=query.publisher,
+            publisher=None if query.publisher is None else identifier(query.publisher, "publisher"),
             correlation_id=query.correlation_id,
             issue_id=None if query.issue is None else identifier(query.issue, "issue"),
         )
@@ -263,7 +263,7 @@ def _types(text: str) -> frozenset[str] | None:
     types = text.split(",")
     if len(types) > MOST_TYPES:
         raise InvalidParameter(f"At most {MOST_TYPES} event types in one wait; '*' stands for all.", parameter="types")
-    return frozenset(event_type(name.strip()) for name in types)
+    return frozenset(event_type(name) for name in types)
 
 
 def _topic(text: str | None) -> str | None:

@@ -9,14 +9,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.idempotency import Answered
-from cco_sidecar.core.identifiers import identifier, nearest
+from cco_sidecar.core.identifiers import identifier
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Accepted, KeyFor, Report, Results
 from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.times import rfc3339, seconds_of
 from cco_sidecar.core.tokens import Claims
-from cco_sidecar.errors import Foreign, InvalidBody, InvalidParameter, UnknownAgentType
+from cco_sidecar.errors import Foreign, InvalidBody, InvalidParameter
 from cco_sidecar.interfaces import IResultStore, ResultEntry
 from cco_sidecar.web.codec import Reply, compact
 from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
@@ -144,7 +144,7 @@ class ResultsAPI:
             accepted = await self._results.accept(project, report, key)
             return Answered(201, msgspec.json.encode(self._answer(accepted)))
 
-        answered = await idempotent(call, work)
+        answered = await idempotent(call, project, work)
         return Reply(answered.body, answered.status)
 
     def _identity(self, call: Call[ProjectQuery, ResultRequest]) -> Project:
@@ -171,7 +171,7 @@ class ResultsAPI:
                 raise Foreign(f"{name} must be the token's own, '{own}'.", path=f"$.{name}")
 
     def _report(self, body: ResultRequest) -> Report:
-        result = compact(body.result, InvalidBody, "$.result")
+        result = compact(body.result, "$.result")
         try:
             status = msgspec.json.decode(result, type=_Status).status
         except msgspec.ValidationError:
@@ -197,11 +197,8 @@ class ResultsAPI:
         """List results, newest first."""
         query = call.query
         issue = _scope(call.holder, None if query.issue is None else identifier(query.issue, "issue"))
-        if query.agent_type is not None and query.agent_type not in self._roster.types:
-            meant = nearest(query.agent_type, self._roster.types)
-            raise UnknownAgentType(
-                f"There is no agent type '{query.agent_type}'" + (f": did you mean '{meant}'?" if meant else ".")
-            )
+        if query.agent_type is not None:
+            self._roster.get(query.agent_type)
         after = None if query.cursor is None else identifier(query.cursor, "cursor")
         wanted = _Wanted(query)
         listing = await self._store.listing(call.project.id, issue)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from attrs import define, frozen
 from klein import Klein
@@ -107,6 +108,8 @@ def route_table(api: APIs) -> Sequence[Route]:
 def build_app(routes: Sequence[Route], pipeline: Pipeline) -> Klein:
     """Make the Klein application of these routes; what Klein itself refuses is answered in the contract's form."""
     app = Klein()
+    # A path with an empty name is no other route's: not found, instead of sent elsewhere.
+    app.url_map.merge_slashes = False
     for route in routes:
         app.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}", strict_slashes=False)(
             _endpoint(route, pipeline)
@@ -167,11 +170,21 @@ class FrontDoor:
                 "(sidecar.allowed_hosts)."
             )
         origin = request.getHeader("origin")
-        if origin is None or origin in self._origins or origin.lower() in {f"http://{host}", f"https://{host}"}:
-            return None
-        return errors.OriginRefused(
-            "Pages of that origin may not call this sidecar; allow it in the settings (sidecar.allowed_origins)."
-        )
+        same = {f"http://{host}", f"https://{host}"}
+        if origin is not None and origin not in self._origins and origin.lower() not in same:
+            return errors.OriginRefused(
+                "Pages of that origin may not call this sidecar; allow it in the settings (sidecar.allowed_origins)."
+            )
+        return _unreadable(request.path)
+
+
+def _unreadable(path: bytes) -> Refusal | None:
+    """Refuse a path that is no text; Klein would answer it in a form of its own."""
+    try:
+        unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return errors.InvalidParameter("The path of the URL is not UTF-8.")
+    return None
 
 
 def _given(request: SidecarRequest, header: str) -> str | None:
@@ -191,6 +204,6 @@ def _name_of(host: str) -> str:
 
 def body_limits(routes: Sequence[Route]) -> Callable[[bytes], int]:
     """Give a function from a path to the most bytes that a body sent there may have."""
-    special = {route.path.encode(): route.most_body_bytes for route in routes if "<" not in route.path}
     usual = 1024 * 1024
-    return lambda path: max(usual, special.get(path.rstrip(b"/"), usual))
+    special = {route.path.encode(): route.most_body_bytes for route in routes if route.most_body_bytes > usual}
+    return lambda path: special.get(path.rstrip(b"/"), usual)

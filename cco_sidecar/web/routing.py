@@ -27,12 +27,13 @@ from cco_sidecar.errors import (
     Unauthenticated,
     UnknownAgentType,
 )
+from cco_sidecar.logs import AUDIT
 from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.codec import Reply, Stream, read_body, read_query, write_refusal, write_reply
 from cco_sidecar.web.errors import InternalError, status_of
 
 _log = Logger()
-_audit = Logger(namespace="cco_sidecar.audit")
+_audit = Logger(namespace=AUDIT)
 
 Query = TypeVar("Query")
 Body = TypeVar("Body")
@@ -155,11 +156,10 @@ class Gate:
         :raises Foreign: an agent asks for another than its own.
         :raises NotFound: there is no such project.
         """
+        named = None if wanted is None else identifier(wanted, "project")
         if claims.is_admin:
-            if wanted is None:
-                return self.projects.default
-            return self.projects.get(identifier(wanted, "project"))
-        if wanted is not None and wanted != claims.project_id:
+            return self.projects.default if named is None else self.projects.get(named)
+        if named is not None and named != claims.project_id:
             raise Foreign(f"This token is for the project '{claims.project_id}' alone.")
         return self.projects.get(claims.project_id)
 
@@ -194,8 +194,11 @@ class Gate:
         request.allowance = self.limiter.take(f"{claims.project_id}/{claims.sub}", kind.rate_limit)
 
     def renew(self, request: SidecarRequest, claims: Claims) -> None:
-        """Put the next token beside the answer when this one ends soon."""
-        if not claims.is_admin and self.tokens.wants_successor(claims):
+        """Put the next token beside the answer when this one ends soon; none beside one that has died meanwhile."""
+        if claims.is_admin or not self.tokens.wants_successor(claims):
+            return
+        request.successor = None
+        if self.tokens.refusal_of(claims) is None:
             request.successor = self.tokens.successor(claims).text
 
     def check_path(self, path: Mapping[str, str]) -> None:
@@ -263,19 +266,16 @@ class Pipeline:
             project = gate.project_of(claims, getattr(query, "project", None))
         body = None if route.body is None else read_body(request, route.body, route.body_refusal)
         call: Call[Any, Any] = Call(request, path, query, body, claims, project)
-        return await route.handler(call)
+        reply = await route.handler(call)
+        if claims is not None:
+            gate.renew(request, claims)  # again: a poll may have been parked until now
+        return reply
 
     def refuse(self, request: SidecarRequest, refusal: Refusal) -> None:
         """Answer with a refusal."""
         status = status_of(refusal)[0]
         if status in {401, 403, 429}:
-            _audit.info(
-                "{code} for {agent} on {route}",
-                code=refusal.code,
-                agent=request.agent,
-                route=request.route,
-                request_id=request.request_id,
-            )
+            audit(request, "refused", code=refusal.code)
         # A successor goes to nobody whose token turned out bad.
         if status == 401:
             request.successor = None
@@ -296,22 +296,36 @@ class Pipeline:
         )
 
 
+def audit(request: SidecarRequest, decision: str, **facts: object) -> None:
+    """Write a decision about access to the audit log; never a token."""
+    _audit.info(
+        "{decision}: {agent} on {route}",
+        decision=decision,
+        agent=request.agent,
+        route=request.route,
+        request_id=request.request_id,
+        **facts,
+    )
+
+
 async def idempotent(
     call: Call[Any, Any],
+    project: Project,
     work: Callable[[Callable[[int, object], KeyRecord] | None], Awaitable[Answered]],
 ) -> Answered:
     """Do the work of a request once per Idempotency-Key, if the request has one.
 
+    :param project: where the work is done, and so remembered.
     :raises InvalidParameter: the key is empty or too long.
     :raises KeyReused: it came before with another body.
     """
     key = call.request.getHeader("idempotency-key")
     if key is None:
         return await work(None)
-    if not 1 <= len(key) <= MOST_KEY_LENGTH or not key.isprintable():
+    if not 1 <= len(key) <= MOST_KEY_LENGTH or not (key.isascii() and key.isprintable()):
         raise InvalidParameter(
-            f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable characters.", parameter="Idempotency-Key"
+            f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable ASCII characters.", parameter="Idempotency-Key"
         )
     call.request.content.seek(0)
     digest = hashlib.sha256(call.request.uri + b"\n" + call.request.content.read()).hexdigest()
-    return await call.project.keys.once((call.holder.sub, call.request.route, key), digest, work)
+    return await project.keys.once((call.holder.sub, call.request.route, key), digest, work)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 import psutil
-from attrs import define, field
+from attrs import define
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -165,11 +165,13 @@ class StatusAPI:
     _sources: Sources
     _is_ready: Callable[[], bool]
     _started_at: float
-    _process: psutil.Process = field(factory=psutil.Process)
+    _process: psutil.Process | None = None
 
     async def health(self, call: Call[NoQuery, None]) -> Reply:
         """Say whether all is well, and what is not."""
         sources = self._sources
+        if self._process is None:
+            self._process = psutil.Process()  # not sooner: twistd forks after all is built, and that is another process
         disk = os.statvfs(sources.storage)
         troubles = sources.journal_troubles()
         unhealthy = bool(troubles)

@@ -14,7 +14,7 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import ADMIN, Token, TokenAuthority
 from cco_sidecar.errors import InvalidBody, TokenRevoked
 from cco_sidecar.web.codec import Reply
-from cco_sidecar.web.routing import Call, NoQuery, ProjectQuery
+from cco_sidecar.web.routing import Call, NoQuery, ProjectQuery, audit
 
 RESERVED_AGENTS = frozenset({ADMIN, "sidecar"})
 
@@ -73,7 +73,8 @@ class TokensAPI:
         issue_id = identifier(body.issue_id, "issue_id")
         named = body.project_id
         project = call.project if named is None else self._projects.get(identifier(named, "project_id"))
-        agent_id = identifier(body.agent_id or f"{kind.type[:100]}-{self._new_id()[:12]}", "agent_id")
+        made_up = f"{kind.type[:100]}-{self._new_id()[:12]}"
+        agent_id = made_up if body.agent_id is None else identifier(body.agent_id, "agent_id")
         if agent_id in RESERVED_AGENTS:
             raise InvalidBody(f"No agent can be called '{agent_id}': the name is taken.", path="$.agent_id")
         permissions = kind.permissions if body.permissions is None else _narrowed(body.permissions, kind.permissions)
@@ -86,6 +87,7 @@ class TokensAPI:
             permissions=permissions,
             ttl_seconds=body.ttl_seconds,
         )
+        audit(call.request, "token issued", to=agent_id, type=kind.type, issue=issue_id, jti=token.claims.jti)
         return Reply(TokenAnswer(token.text, agent_id, rfc3339(token.claims.exp)), 201)
 
     async def refresh(self, call: Call[NoQuery, None]) -> Reply:
@@ -95,10 +97,19 @@ class TokensAPI:
 
     async def revoke(self, call: Call[ProjectQuery, None]) -> Reply:
         """End a token and its successors, and the polls that are parked under them."""
-        line, on_disk = self._tokens.revoke(call.project.id, call.path["jti"])
-        call.project.hub.end_polls(line, TokenRevoked("This token was revoked. Ask the admin for another."))
-        await on_disk
-        return Reply(RevokeAnswer(line))
+        # A token's id does not say its project: who names none means the token, wherever it counts.
+        projects = [call.project] if call.query.project is not None else list(self._projects)
+        revoked: dict[str, None] = {}
+        written = []
+        for project in projects:
+            line, on_disk = self._tokens.revoke(project.id, call.path["jti"])
+            project.hub.end_polls(line, TokenRevoked("This token was revoked. Ask the admin for another."))
+            revoked.update(dict.fromkeys(line))
+            written.append(on_disk)
+        audit(call.request, "token revoked", jtis=" ".join(revoked))
+        for on_disk in written:
+            await on_disk
+        return Reply(RevokeAnswer(list(revoked)))
 
     async def jwks(self, call: Call[NoQuery, None]) -> Reply:
         """Give the public keys."""

@@ -14,6 +14,7 @@ import pytest
 from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
@@ -90,7 +91,8 @@ class Gatherings:
 
     def answer(self, root: Path, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
-        return Gathering(request, self.cache, self.git, lambda: 1_700_000_000.0, lambda: None).answer()
+        now = time.monotonic_ns()
+        return Gathering(request, self.cache, self.git, Looks(), now, lambda: 1_700_000_000.0, lambda: None).answer()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
         whole: dict[str, Any] = msgspec.json.decode(self.answer(root, **options).body)

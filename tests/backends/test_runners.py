@@ -21,11 +21,9 @@ from cco_sidecar.backends.agents.runners import (
 from cco_sidecar.backends.agents.tokenfiles import (
     context_path,
     environment_path,
-    read_private,
-    remove_private,
     token_path,
-    write_private,
 )
+from cco_sidecar.backends.private import read_private, remove_private, write_private
 from cco_sidecar.errors import InvalidBody
 
 VALUES = {name: f"<{name}>" for name in PLACEHOLDERS}
@@ -59,7 +57,7 @@ def test_packaged() -> None:
     runners = packaged_runners()
     assert set(runners) == {"claude", "demo"}
     assert runners["claude"].expand(VALUES) == ["claude", "-p", "<task>"]
-    assert runners["demo"].expand(VALUES) == ["<python>", "-m", "cco_sidecar.demo.agent"]
+    assert runners["demo"].expand(VALUES) == ["<python>", "-P", "-m", "cco_sidecar.demo.agent"]
 
 
 def test_each_argument_by_itself() -> None:

@@ -144,6 +144,6 @@ def test_demo(cco: "Cco", monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
     module = types.ModuleType("cco_sidecar.demo.main")
-    module.run = lambda: 7  # type: ignore[attr-defined]  # made here
+    module.run = lambda keep: 7  # type: ignore[attr-defined]  # made here
     monkeypatch.setitem(sys.modules, "cco_sidecar.demo.main", module)
     assert cco("demo").exit_code == 7

@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cco_sidecar.core.agent_rows import Agent, AgentRows
 from cco_sidecar.errors import EventLogUnavailable, NotFound, SpawnFailed, StorageFull, TooManyRequests
+from tests.conftest import LoggedFailures
 from tests.core.agents_fakes import NO_PROGRAM, House, launched
 
 FULL = StorageFull("The disk is full.")
@@ -95,7 +96,7 @@ def test_start_fails(trouble: SpawnFailed) -> None:
     assert house.status("a2") == "running"
 
 
-def test_prepare_breaks() -> None:
+def test_prepare_breaks(logged_failures: LoggedFailures) -> None:
     """A bug around the start is a failed spawn that tells nothing of it."""
     house = House()
     house.unprepared = RuntimeError("secret")
@@ -103,6 +104,7 @@ def test_prepare_breaks() -> None:
     assert isinstance(refusal, SpawnFailed)
     assert "secret" not in refusal.message
     assert house.status("a1") == "failed"
+    assert len(logged_failures.flush(RuntimeError)) == 1
 
 
 def test_environment_is_not_recorded() -> None:

@@ -21,7 +21,7 @@ from cco_sidecar.core.roster import (
     parse_roster,
 )
 from cco_sidecar.core.roster_file import MOST_BYTES
-from cco_sidecar.errors import UnknownAgentType
+from cco_sidecar.errors import InvalidParameter, UnknownAgentType
 
 PACKAGED = (resources.files("cco_sidecar.data") / "roster.json").read_bytes()
 
@@ -264,8 +264,11 @@ def test_get() -> None:
     assert "python-specialist" in caught.value.message
     assert caught.value.details == {"agent_type": "pyton-specialist", "nearest": "python-specialist"}
     with pytest.raises(UnknownAgentType) as caught:
-        roster.get("0" * 5000)
+        roster.get("0" * 128)
     assert caught.value.details["nearest"] is None
+    for bad in ("0" * 129, "", "a/b"):
+        with pytest.raises(InvalidParameter):
+            roster.get(bad)
     assert len(caught.value.message) < 300
 
 

@@ -1,6 +1,7 @@
 """What an agent is given before it starts and loses when it ends: token, files, environment, a voice."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +52,6 @@ class Provisions:
     _gather: "Callable[[Agent], Deferred[bytes]]"
     _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, name="provisions"))
     _current: dict[str, Token] = field(factory=dict)
-    _tasks: dict[str, str] = field(factory=dict)
     _with_context: set[str] = field(factory=set)
     _renewing: LoopingCall | None = None
 
@@ -113,7 +113,7 @@ class Provisions:
             runner_env=runner.env,
             extra=extra,
         )
-        command = runner.expand({**values, "python": _python()})
+        command = runner.expand({**values, "python": sys.executable})
         return LaunchOrder(agent.agent_id, command, environment, project.root, agent.timeout_seconds)
 
     def _token(self, agent: Agent) -> Token:
@@ -151,10 +151,6 @@ class Provisions:
     def has_context(self, agent_id: str) -> bool:
         """Say whether the agent found a context at its start."""
         return agent_id in self._with_context
-
-    def task_of(self, project_id: str, agent_id: str) -> str:
-        """Give the task that a running agent was started with; empty for one that was not started here."""
-        return self._tasks.get(f"{project_id}/{agent_id}", "")
 
     # Tokens
 
@@ -211,7 +207,7 @@ class Provisions:
     def gone(self, agent: Agent) -> None:
         """Take everything back; the token is dead already, for the registry says so."""
         self._current.pop(agent.agent_id, None)
-        self._tasks.pop(f"{agent.project_id}/{agent.agent_id}", None)
+        self._with_context.discard(agent.agent_id)
         hub = self._projects.get(agent.project_id).hub
         hub.end_agent(agent.agent_id, TokenRevoked(f"The agent '{agent.agent_id}' has ended, and its tokens with it."))
         self._in_thread(lambda: self._remove_files(agent.agent_id)).addErrback(self._unforeseen)
@@ -222,9 +218,3 @@ class Provisions:
 
     def _unforeseen(self, failure: Failure) -> None:
         _log.failure("an agent's files could not be removed", failure)
-
-
-def _python() -> str:
-    import sys
-
-    return sys.executable

@@ -1,5 +1,6 @@
 """What shims wrote down about themselves and their agents; everything here blocks and belongs into a thread."""
 
+import contextlib
 import os
 import signal
 import time
@@ -153,5 +154,7 @@ def remove_stale(directory: Path, older_than: float) -> None:
         pidfd = None if state is None else open_pidfd(state.shim_identity)
         if pidfd is not None:
             os.close(pidfd)
-        elif path.lstat().st_mtime < older_than:
-            path.unlink(missing_ok=True)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # its shim may have removed it just now
+            if path.lstat().st_mtime < older_than:
+                path.unlink()

@@ -1,5 +1,8 @@
 """Gatherings under way, each shared by all who ask the same before it has begun."""
 
+import threading
+import time
+
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -12,20 +15,32 @@ from cco_sidecar.errors import ContextFailed
 class Flight:
     """One gathering and those who wait for it; each has a Deferred of their own, so that one who leaves harms nobody.
 
-    ``begun`` is set by the thread before it first looks at the project: who asks later may know of a later change.
+    It can be joined until the thread begins to look at the project: who asks later may know of a later change.
     ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops.
     """
 
     request: ContextRequest
-    begun: bool = field(default=False, init=False)
+    _asked_ns: int = field(default=0, init=False)
+    _begun: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
     abandoned: bool = field(default=False, init=False)
     _waiters: "dict[Deferred[ContextAnswer], None]" = field(factory=dict, init=False)
 
-    def join(self) -> "Deferred[ContextAnswer]":
-        """Give a Deferred that fires with the answer; cancelling it concerns nobody else."""
+    def join(self) -> "Deferred[ContextAnswer] | None":
+        """Give a Deferred that fires with the answer, or None if it is too late; cancelling it concerns nobody else."""
+        with self._lock:
+            if self._begun or self.abandoned:
+                return None
+            self._asked_ns = time.monotonic_ns()  # the last to join may know of the newest change
         waiter: Deferred[ContextAnswer] = Deferred(self._leave)
         self._waiters[waiter] = None
         return waiter
+
+    def begin(self) -> int:
+        """Let nobody join any more, and give when the last one did (monotonic, ns); called in the thread."""
+        with self._lock:
+            self._begun = True
+            return self._asked_ns
 
     def check(self) -> None:
         """End the work, by raising, if it is in vain; called in the thread."""

@@ -3,17 +3,20 @@
 import hashlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from attrs import define
 
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
-from cco_sidecar.backends.gatherer.repository import Repository, opened_repository
-from cco_sidecar.backends.gatherer.survey import Survey, survey
+from cco_sidecar.backends.gatherer.repository import opened_repository
+from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
 from cco_sidecar.core.context.fitting import encode
+from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.core.context.selection import select
 from cco_sidecar.errors import ContextFailed
@@ -26,12 +29,15 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
+    time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
     """
 
     _request: ContextRequest
     _cache: ContextCache
     _git: Git
+    _looks: Looks
+    _asked_ns: int
     _seconds: Callable[[], float]
     _check: Checkpoint
 
@@ -55,21 +61,29 @@ class Gathering:
         request = self._request
         question = question_of(request)
         path = request.project_root.resolve()
-        with opened_root(path) as root, opened_repository(path, self._git) as repository:
-            found = survey(root, repository)
-            state = State(request.agent_type, found.digest, _results_digest(request))
+        with opened_root(path) as root:
+            look = self._looks.since(path, self._asked_ns) or self._look(root, path)
+            state = State(request.agent_type, look.survey.digest, _results_digest(request))
             entry = None if request.refresh else self._cache.get(question, state)
             if entry is not None:
                 return entry, True
-            _outlast(found.newest_ns)
-            answer = self._made(root, repository, found)
+            answer = self._made(root, look.project)
         entry = Entry(state, answer, f'"{hashlib.sha256(answer.head).hexdigest()[:32]}"')
         self._cache.put(question, entry)
         return entry, False
 
-    def _made(self, root: Root, repository: Repository | None, found: Survey) -> Assembled:
+    def _look(self, root: Root, path: Path) -> Look:
+        began_ns = time.monotonic_ns()
+        with opened_repository(path, self._git) as repository:
+            found = survey(root, repository)
+            project = None if self._request.refresh else self._looks.project_of(path, found.digest)
+            if project is None:
+                _outlast(found.newest_ns)
+                project = project_of(root, repository, found, self._check)
+        return self._looks.keep(path, Look(began_ns, found, project))
+
+    def _made(self, root: Root, project: Project) -> Assembled:
         request = self._request
-        project = project_of(root, repository, found, self._check)
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
         selection = select(project, request.agent_type, request.task, touched)
         return assemble(request, project, selection, reader(root, self._check))

@@ -13,6 +13,7 @@ from cco_sidecar.backends.gatherer.cache import Cleared, ContextCache
 from cco_sidecar.backends.gatherer.flights import Flight
 from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
 from cco_sidecar.backends.gatherer.git import Git
+from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.errors import ContextFailed, TooManyRequests
 
@@ -30,7 +31,7 @@ class ReactorThreads(Protocol):
 class Gatherer(Service):
     """Gathers context off the reactor.
 
-    It has threads of its own (one or two: more only take the interpreter's lock from the reactor), and answers from its
+    Its threads are its own (one is best: more only take the interpreter's lock from the reactor). It answers from its
     cache only what a look at the project shows to be true still. Equal requests share one gathering.
     """
 
@@ -39,12 +40,13 @@ class Gatherer(Service):
     misses = 0
     """How many were not."""
 
-    def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 2, queue_limit: int = 64) -> None:
+    def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 1, queue_limit: int = 64) -> None:
         self._clock = clock
         self._cache = ContextCache(cache_bytes)
         self._threads = threads
         self._queue_limit = queue_limit
         self._git = Git()
+        self._looks = Looks()
         self._pool: ThreadPool | None = None
         self._flights: set[Flight] = set()
         self._joinable: dict[tuple[object, ...], Flight] = {}
@@ -84,11 +86,12 @@ class Gatherer(Service):
             return fail(ContextFailed("The context service is not running; ask again when the sidecar is up."))
         key = _key(request)
         flight = self._joinable.get(key)
-        if flight is None or flight.begun or flight.abandoned:
-            if len(self._flights) >= self._queue_limit:
-                return fail(TooManyRequests("Too many contexts are being gathered; ask again in a second.", 1.0))
-            flight = self._depart(key, request, self._pool)
-        return flight.join()
+        joined = None if flight is None else flight.join()
+        if joined is not None:
+            return joined
+        if len(self._flights) >= self._queue_limit:
+            return fail(TooManyRequests("Too many contexts are being gathered; ask again in a second.", 1.0))
+        return self._depart(key, request, self._pool)
 
     def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
         """Remove the cached answers that match all that is not None."""
@@ -104,18 +107,29 @@ class Gatherer(Service):
         """How many bytes the cached answers take."""
         return self._cache.size_bytes
 
-    def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> Flight:
+    def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> "Deferred[ContextAnswer]":
         flight = self._joinable[key] = Flight(request)
+        joined = flight.join()
+        assert joined is not None  # nothing has begun it yet
         self._flights.add(flight)
         pool.callInThreadWithCallback(
             lambda _, outcome: self._clock.callFromThread(self._land, key, flight, outcome), self._fly, flight
         )
-        return flight
+        return joined
 
     def _fly(self, flight: Flight) -> ContextAnswer:
-        flight.begun = True
+        asked_ns = flight.begin()
         flight.check()
-        return Gathering(flight.request, self._cache, self._git, self._clock.seconds, flight.check).answer()
+        gathering = Gathering(
+            flight.request,
+            self._cache,
+            self._git,
+            self._looks,
+            asked_ns,
+            self._clock.seconds,
+            flight.check,
+        )
+        return gathering.answer()
 
     def _land(self, key: tuple[object, ...], flight: Flight, outcome: "ContextAnswer | Failure") -> None:
         self._flights.discard(flight)

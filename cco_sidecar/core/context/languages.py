@@ -1,6 +1,7 @@
 """What a file is, judged by its name: its language, and the part it plays in a project."""
 
 from enum import Enum
+from functools import lru_cache
 
 
 class Kind(Enum):
@@ -125,6 +126,9 @@ _GENERATED_WORDS = (
 _GENERATED = frozenset(_GENERATED_WORDS.split())
 _GENERATED_ENDINGS = (".min.js", ".min.css", ".map", "_pb2.py", "_pb2_grpc.py", ".pb.go", ".g.dart", ".freezed.dart")
 
+MOST_REMEMBERED = 65536
+"""Of how many paths it is remembered what they are: asked again for every agent type."""
+
 UNKNOWN = "unknown"
 _ALIASES = {
     "golang": "go",
@@ -137,11 +141,13 @@ _ALIASES = {
 }
 
 
+@lru_cache(MOST_REMEMBERED)
 def language_of(path: str) -> str:
     """Name the language of a file ("python", "markdown", …), or "unknown"."""
     return _look_up(path.rpartition("/")[2].lower())[0]
 
 
+@lru_cache(MOST_REMEMBERED)
 def kind_of(path: str) -> Kind:
     """Say which part a file plays."""
     name = path.rpartition("/")[2].lower()

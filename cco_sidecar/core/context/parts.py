@@ -1,8 +1,9 @@
 """The kinds of file that a roster entry may prefer (`cco_sidecar.core.roster.KINDS`); a file may be of several."""
 
 import re
+from functools import lru_cache
 
-from cco_sidecar.core.context.languages import Kind, kind_of, language_of
+from cco_sidecar.core.context.languages import MOST_REMEMBERED, Kind, kind_of, language_of
 
 _BY_PATH = {
     "tests": re.compile(
@@ -38,11 +39,12 @@ _BY_KIND = {
 }
 
 
-def parts_of(path: str) -> set[str]:
+@lru_cache(MOST_REMEMBERED)
+def parts_of(path: str) -> frozenset[str]:
     """Name the kinds, in the roster's words, that a file is of."""
     lowered = path.lower()
     found = {name for name, pattern in _BY_PATH.items() if pattern.search(lowered)}
     for name in (_BY_LANGUAGE.get(language_of(path)), _BY_KIND.get(kind_of(path))):
         if name is not None:
             found.add(name)
-    return found
+    return frozenset(found)

@@ -15,6 +15,7 @@ from cco_sidecar.core.events.starting import Log
 from cco_sidecar.core.events.subscriptions import Delivery, Subscription, Subscriptions
 from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader, Waiter, Waiters
 from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
+from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339, seconds_of
 from cco_sidecar.errors import NotFound, Refusal
 
@@ -58,6 +59,7 @@ class _LogState(msgspec.Struct, frozen=True):
     id: str
     sequence: int
     evicted_through: int
+    evicted_at: float = 0.0
 
 
 @define(eq=False)
@@ -92,6 +94,8 @@ class EventHub:
         if not self.log_id:
             self.log_id = self._new_log_id()
             self._ledger.note("log", self._state())
+        # After damage a position may lie past the last event: a number is never given twice.
+        self._sequence = self._shown = max(self._shown, self.subscriptions.furthest)
         self.ring.evict(self._clock.seconds())
 
     def observe(self, observer: Callable[[Event], None]) -> None:
@@ -117,6 +121,8 @@ class EventHub:
     def publish(self, draft: Draft, key_for: "Callable[[Event], KeyRecord] | None" = None) -> "Deferred[Published]":
         """Fire when the event is on disk and everybody parked for it has been answered.
 
+        Cancelling takes nothing back: what is on its way to the disk will be seen.
+
         :param key_for: makes the idempotency record that is written together with the event.
         :raises EventLogUnavailable: the log takes nothing.
         :raises StorageFull: the disk is full.
@@ -124,7 +130,7 @@ class EventHub:
         event = self._number(draft)
         key = key_for(event) if key_for is not None else None
         done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
-        return done.addCallback(lambda _: self._show(event))
+        return shielded(done.addCallback(lambda _: self._show(event)))
 
     def _number(self, draft: Draft) -> Event:
         self._sequence += 1
@@ -153,8 +159,7 @@ class EventHub:
         self.published_total += 1
         notified = []
         for waiter in self.waiters.wanting(event):
-            self._deliver(waiter, event)
-            if waiter.reader.agent is not None:
+            if self._deliver(waiter, event) and waiter.reader.agent is not None:
                 notified.append(waiter.reader.agent)
         for observer in self._observers:
             try:
@@ -168,12 +173,15 @@ class EventHub:
         self.ring.append(event)
         self.ring.evict(self._clock.seconds())
 
-    def _deliver(self, waiter: Waiter, event: Event) -> None:
+    def _deliver(self, waiter: Waiter, event: Event) -> bool:
+        if not self.waiters.can_answer(waiter):
+            return False
         delivery = self._offer(waiter.subscription, event.sequence)
         answer = Answer([event], event.sequence, gap=waiter.gap, delivery=delivery)
         self.delivered_total += 1
         self.waiters.release(waiter, answer)
         self._on_delivery(max(0.0, self._clock.seconds() - event.at))
+        return True
 
     # Waiting
 
@@ -196,20 +204,23 @@ class EventHub:
         :raises InvalidParameter: ``since`` or ``ack`` is no place in this log, or there are too many subscriptions.
         :raises TooManyPolls: nothing is there yet, and there is no place to park.
         """
+        self.ring.evict(self._clock.seconds())  # first, so that whoever lost something by it is told
         if since is not None or reader.agent is None:
             window = self._places().after(since or "earliest")
             return self._read_or_park(Waiter(reader, selection, window.after, window.gap, None), limit, seconds)
         mine = self._subscription(reader, subscription or selection.key)
         if ack is not None:
-            self.subscriptions.settle(mine, self._places().after(ack).after)
+            self.subscriptions.settle(mine, self._places().after(ack, "ack").after)
         self._end_older(mine)
-        gap = mine.position < self.ring.evicted_through
-        return self._read_or_park(Waiter(reader, selection, mine.position, gap, mine), limit, seconds)
+        start = mine.start(selection.key)
+        gap = start < self.ring.evicted_through
+        return self._read_or_park(Waiter(reader, selection, start, gap, mine), limit, seconds)
 
     def delivery_before(self, reader: Reader, selection: Selection, subscription: str | None) -> Delivery | None:
         """Give the reader's answer that is still on its way on this subscription, so that it can be asked after."""
         if reader.agent is None:
             return None
+        self.ring.evict(self._clock.seconds())
         return self._subscription(reader, subscription or selection.key).offered
 
     def _subscription(self, reader: Reader, key: str) -> Subscription:
@@ -234,7 +245,7 @@ class EventHub:
         if self._draining:
             return succeed(Answer([], waiter.start, gap=gap))
         if subscription is not None:
-            self.subscriptions.advance(subscription, through)
+            subscription.pass_over(waiter.selection.key, through)
         if seconds <= 0 or gap:
             return succeed(Answer([], through, timeout=not gap, gap=gap))
         waiter.start = through
@@ -245,7 +256,6 @@ class EventHub:
 
     def _scan(self, selection: Selection, start: int, limit: int) -> tuple[list[Event], bool, int]:
         now = self._clock.seconds()
-        self.ring.evict(now)
         found: list[Event] = []
         for event in self.ring.after(start):
             if event.expires_at <= now or not selection.matches(event):
@@ -261,7 +271,7 @@ class EventHub:
     def _time_is_up(self, waiter: Waiter) -> None:
         # All that came while it was parked did not match: the next wait need not look at it again.
         if waiter.subscription is not None:
-            self.subscriptions.advance(waiter.subscription, self._shown)
+            waiter.subscription.pass_over(waiter.selection.key, self._shown)
         self.waiters.release(waiter, Answer([], self._shown, timeout=True, gap=waiter.gap))
 
     def end_polls(self, token_ids: Iterable[str], refusal: Refusal) -> None:
@@ -343,7 +353,7 @@ class EventHub:
     # What lasts
 
     def _state(self) -> _LogState:
-        return _LogState(self.log_id, self._sequence, self.ring.evicted_through)
+        return _LogState(self.log_id, self._sequence, self.ring.evicted_through, self.ring.evicted_at)
 
     def restore(self, kind: str, body: msgspec.Raw) -> None:
         """Take up the log's own state, or an event."""
@@ -351,7 +361,7 @@ class EventHub:
             state = msgspec.json.decode(body, type=_LogState)
             self.log_id = state.id
             self._sequence = self._shown = max(self._sequence, state.sequence)
-            self.ring.evict_through(state.evicted_through)
+            self.ring.evict_through(state.evicted_through, state.evicted_at)
             return
         text = bytes(body)
         event = msgspec.json.decode(text, type=EventBody)

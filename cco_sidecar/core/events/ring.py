@@ -18,6 +18,8 @@ class Ring:
     _retention_seconds: float
     evicted_through: int = 0
     """The highest sequence that retention removed."""
+    evicted_at: float = 0.0
+    """When that was published, in seconds since the epoch."""
     _events: list[Event] = field(factory=list)
     _start: int = 0  # events before it are gone; the list is cut now and then, not at each eviction
     size_bytes: int = 0
@@ -47,15 +49,17 @@ class Ring:
         while len(self) and self._events[self._start].at + self._retention_seconds <= now:
             self._drop_oldest()
 
-    def evict_through(self, sequence: int) -> None:
+    def evict_through(self, sequence: int, at: float = 0.0) -> None:
         """Remove what an earlier run had removed already."""
         while len(self) and self._events[self._start].sequence <= sequence:
             self._drop_oldest()
         self.evicted_through = max(self.evicted_through, sequence)
+        self.evicted_at = max(self.evicted_at, at)
 
     def _drop_oldest(self) -> None:
         gone = self._events[self._start]
         self.evicted_through = gone.sequence
+        self.evicted_at = gone.at
         self.size_bytes -= len(gone.encoded)
         self._start += 1
         if self._start >= _COMPACT_AT and self._start * 2 >= len(self._events):

@@ -25,9 +25,10 @@ class Log:
     last: int
     ring: Ring
 
-    def after(self, since: str) -> Window:
+    def after(self, since: str, what: str = "since") -> Window:
         """Give what comes after a cursor, an event id, ``earliest``, ``latest`` or a time.
 
+        :param what: the parameter's name, for the message.
         :raises InvalidParameter: it is none of them, or a cursor of another log.
         """
         if since == "earliest":
@@ -35,23 +36,25 @@ class Log:
         if since == "latest":
             return self._from(self.last)
         if looks_like_time(since):
-            return self._from(self.ring.sequence_at(seconds_of(since, "since")))
+            at = seconds_of(since, what)
+            return Window(self.ring.sequence_at(at), self.last + 1, gap=at <= self.ring.evicted_at)
         down = parse_down_cursor(since)
         if down is not None:
-            self._same_log(down[0], since)
+            self._same_log(down[0], since, what)
             return Window(down[2], down[1])
         place = parse_cursor(since)
         if place is None:
             raise InvalidParameter(
-                "since must be a cursor or event id that this sidecar gave, 'earliest', 'latest', "
+                f"{what} must be a cursor or event id that this sidecar gave, 'earliest', 'latest', "
                 "or an RFC 3339 time such as 2026-11-22T07:46:03Z.",
-                parameter="since",
+                parameter=what,
             )
-        self._same_log(place[0], since)
+        self._same_log(place[0], since, what)
         if place[1] > self.last:
             raise InvalidParameter(
-                "since is ahead of the newest event: it was not given by this log. Start with 'earliest' or 'latest'.",
-                parameter="since",
+                f"{what} is ahead of the newest event: it was not given by this log. "
+                "Start with 'earliest' or 'latest'.",
+                parameter=what,
             )
         return self._from(place[1])
 
@@ -59,15 +62,15 @@ class Log:
         """Give the first sequence at or past a time, cursor or event id."""
         if looks_like_time(until):
             return self.ring.sequence_at(seconds_of(until, "until")) + 1
-        return self.after(until).after + 1
+        return self.after(until, "until").after + 1
 
     def _from(self, sequence: int) -> Window:
         return Window(sequence, self.last + 1, gap=sequence < self.ring.evicted_through)
 
-    def _same_log(self, log_id: str, cursor: str) -> None:
+    def _same_log(self, log_id: str, cursor: str, what: str) -> None:
         if log_id != self.log_id:
             raise InvalidParameter(
                 f"'{cursor}' belongs to another project, or to a log that was replaced: "
                 "start with 'earliest' (all that is retained) or 'latest'.",
-                parameter="since",
+                parameter=what,
             )

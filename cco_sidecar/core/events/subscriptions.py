@@ -52,13 +52,28 @@ class Delivery:
 
 @define(eq=False)
 class Subscription:
-    """One agent's place in one selection; it has at most one parked wait and one answer on its way."""
+    """One agent's place; it has at most one parked wait and one answer on its way.
+
+    Everything through ``position`` was received. A named one may be waited on with another selection next time: how far
+    one of them was looked through without a match is no position of the other.
+    """
 
     agent: str
     key: str
     position: int
+    _selection: str = ""
+    _looked_through: int = 0
     parked: "Waiter | None" = None
     offered: Delivery | None = None
+
+    def start(self, selection: str) -> int:
+        """Give the sequence after which a wait for that selection starts."""
+        return max(self.position, self._looked_through) if selection == self._selection else self.position
+
+    def pass_over(self, selection: str, through: int) -> None:
+        """Move past events that do not match; not written down, for nothing is lost by looking again."""
+        self._looked_through = max(self.start(selection), through)
+        self._selection = selection
 
 
 @define(eq=False)
@@ -92,10 +107,6 @@ class Subscriptions:
         subscription.offered = Delivery(subscription, through, self._received)
         return subscription.offered
 
-    def advance(self, subscription: Subscription, through: int) -> None:
-        """Move past events that do not match; not written down, for nothing is lost by looking again."""
-        subscription.position = max(subscription.position, through)
-
     def settle(self, subscription: Subscription, through: int) -> None:
         """Move past events that were received."""
         if through > subscription.position:
@@ -113,8 +124,13 @@ class Subscriptions:
         self.settle(delivery.subscription, delivery.through)
 
     def _keep(self, subscription: Subscription) -> None:
-        if subscription.key in self._of_agent.get(subscription.agent, {}):
+        if self._of_agent.get(subscription.agent, {}).get(subscription.key) is subscription:
             self._ledger.note("position", _position(subscription))
+
+    @property
+    def furthest(self) -> int:
+        """The highest position of all."""
+        return max((kept.position for mine in self._of_agent.values() for kept in mine.values()), default=0)
 
     def restore(self, kind: str, body: msgspec.Raw) -> None:
         """Take up a position, or a departure."""
@@ -132,4 +148,4 @@ class Subscriptions:
 
 
 def _position(subscription: Subscription) -> Position:
-    return Position(subscription.agent, subscription.key, subscription.position)
+    return Position(subscription.agent, subscription.key, subscription.start(subscription.key))

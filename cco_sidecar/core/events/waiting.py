@@ -93,19 +93,26 @@ class Waiters:
         """Give all parked polls."""
         return list(self._all)
 
-    def release(self, waiter: Waiter, answer: Answer) -> None:
-        """Answer a poll, unless its token has died meanwhile."""
+    def can_answer(self, waiter: Waiter) -> bool:
+        """Say whether the poll is still there; one whose token has died meanwhile is ended with a refusal."""
+        if waiter not in self._all:
+            return False  # whoever was answered before it made it leave
         refusal = waiter.reader.refused()
         if refusal is not None:
             self.refuse(waiter, refusal)
-            return
-        self._leave(waiter)
-        waiter.done.callback(answer)
+        return refusal is None
+
+    def release(self, waiter: Waiter, answer: Answer) -> None:
+        """Answer a poll, if it can be."""
+        if self.can_answer(waiter):
+            self._leave(waiter)
+            waiter.done.callback(answer)
 
     def refuse(self, waiter: Waiter, refusal: Refusal) -> None:
-        """End a poll with a refusal."""
-        self._leave(waiter)
-        waiter.done.errback(refusal)
+        """End a poll with a refusal, if it is still there."""
+        if waiter in self._all:
+            self._leave(waiter)
+            waiter.done.errback(refusal)
 
     def _place(self, waiter: Waiter) -> str | None:
         agent = waiter.reader.agent

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one ratio against a peer measured in the same run."""

@@ -1,0 +1,62 @@
+"""For all tests: a failure that is logged fails the test, unless the test says that it was to be expected.
+
+Without this a plain test passes although something broke where nobody looks: in a Deferred that nobody waits for, or in
+a loop that logs what it catches.
+"""
+
+import gc
+import sys
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+# For `import tests.…`; at the end, so that an installed wheel comes before the tree.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+
+@implementer(ILogObserver)
+class LoggedFailures:
+    """The failures that were logged during a test, and not flushed since."""
+
+    def __init__(self) -> None:
+        self._failures: list[Failure] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take an event up if it has a failure."""
+        if "log_failure" in event:
+            self._failures.append(event["log_failure"])
+
+    def flush(self, *kinds: type[BaseException]) -> list[Failure]:
+        """Give those that were to be expected (of these kinds; all, if none is named) and forget them."""
+        gc.collect()  # an unhandled error in a Deferred is logged when the Deferred goes
+        found = [failure for failure in self._failures if not kinds or failure.check(*kinds)]
+        self._failures = [failure for failure in self._failures if failure not in found]
+        return found
+
+
+@pytest.fixture(autouse=True)
+def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
+    """Watch the log; a test that expects failures there calls ``flush``."""
+    found = LoggedFailures()
+    globalLogPublisher.addObserver(found)
+    try:
+        yield found
+        unexpected = found.flush()
+    finally:
+        globalLogPublisher.removeObserver(found)
+    if isinstance(request.instance, unittest.TestCase):
+        return  # trial does this itself, with flushLoggedErrors
+    if unexpected:
+        texts = "\n".join(failure.getTraceback() for failure in unexpected)
+        pytest.fail(f"{len(unexpected)} failures were logged:\n{texts}", pytrace=False)
+
+
+def pytest_collection_finish() -> None:
+    """Put what is there now out of the collector's sight: it runs after each test."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,357 @@
+"""Doors in memory, and houses built on them: the disk answers when the test says so."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+import msgspec
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.task import Clock
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from cco_sidecar.core.events.event import Event, Priority
+from cco_sidecar.core.events.hub import Draft, EventHub, Published
+from cco_sidecar.core.events.ring import Ring
+from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.events.subscriptions import Delivery, Subscriptions
+from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader
+from cco_sidecar.core.issues import Issues
+from cco_sidecar.core.ledger import KeyRecord, Ledger
+from cco_sidecar.errors import NotFound, Refusal
+from cco_sidecar.interfaces import IJournal, IResultStore, ResultEntry, ResultListing, StoredResult
+
+T = TypeVar("T")
+
+START = 1_800_000_000.0
+"""When the clocks of tests begin: 2027-01-15T08:00:00Z."""
+
+
+def outcome(deferred: "Deferred[T]") -> "list[T | BaseException]":
+    """Give a list that gets the result, or the exception, as soon as there is one."""
+    seen: list[T | BaseException] = []
+    deferred.addCallbacks(seen.append, lambda failure: seen.append(failure.value))
+    return seen
+
+
+def result_of(deferred: "Deferred[T]") -> T:
+    """Give the result of what has fired already; raise what it failed with."""
+    seen = outcome(deferred)
+    assert seen, "it has not fired"
+    if isinstance(seen[0], BaseException):
+        raise seen[0]
+    return seen[0]
+
+
+def numbered(prefix: str = "") -> Callable[[], str]:
+    """Give a source of ids: 00000001, 00000002, …"""
+    numbers = count(1)
+    return lambda: f"{prefix}{next(numbers):08x}"
+
+
+@implementer(IJournal)
+@define(eq=False)
+class MemoryJournal:
+    """Keeps records; while `held`, what comes waits for `write` or `refuse`; a `refusal` meets what comes."""
+
+    records: list[bytes] = field(factory=list)
+    held: bool = False
+    refusal: Refusal | None = None
+    waiting: "list[tuple[bytes, Deferred[None] | None]]" = field(factory=list)
+    trouble: str | None = None
+    size_bytes: int = 0
+
+    def append(self, record: bytes) -> "Deferred[None]":
+        if self.refusal is not None:
+            return fail(self.refusal)
+        done: Deferred[None] = Deferred()
+        self._take(record, done)
+        return done
+
+    def note(self, record: bytes) -> None:
+        if self.refusal is None:
+            self._take(record, None)
+
+    def _take(self, record: bytes, done: "Deferred[None] | None") -> None:
+        self.waiting.append((record, done))
+        if not self.held:
+            self.write()
+
+    def write(self, most: int | None = None) -> None:
+        """Write what waits, or the first so many."""
+        batch, self.waiting = self.waiting[:most], self.waiting[len(self.waiting) if most is None else most :]
+        self.records.extend(record for record, _ in batch)
+        for _, done in batch:
+            if done is not None:
+                done.callback(None)
+
+    def refuse(self, refusal: Refusal, most: int | None = None) -> None:
+        """Let the write of what waits fail."""
+        batch, self.waiting = self.waiting[:most], self.waiting[len(self.waiting) if most is None else most :]
+        for _, done in batch:
+            if done is not None:
+                done.errback(refusal)
+
+    def flush(self) -> "Deferred[None]":
+        return succeed(None)
+
+    def kinds(self) -> list[str]:
+        """Give the kinds of all records, in order."""
+        return [msgspec.json.decode(record)["k"] for record in self.records]
+
+
+@implementer(IReactorFromThreads)
+@define(eq=False)
+class ThreadsReactor:
+    """A reactor that does nothing but take up what threads hand over, when a test waits for it."""
+
+    _calls: "SimpleQueue[tuple[Callable[..., object], tuple[object, ...], dict[str, object]]]" = field(factory=SimpleQueue)
+
+    def callFromThread(self, call: Callable[..., object], *args: object, **kwargs: object) -> None:
+        self._calls.put((call, args, kwargs))
+
+    def getThreadPool(self) -> ThreadPool:
+        raise AssertionError("nothing of ours uses the reactor's own threads here")
+
+    def step(self) -> None:
+        """Take up the next thing that a thread hands over."""
+        call, args, kwargs = self._calls.get(timeout=20)
+        call(*args, **kwargs)
+
+    def result_of(self, deferred: "Deferred[T]") -> T:
+        """Wait for a Deferred; raise what it fails with."""
+        seen = outcome(deferred)
+        while not seen:
+            self.step()
+        if isinstance(seen[0], BaseException):
+            raise seen[0]
+        return seen[0]
+
+
+@implementer(IResultStore)
+@define(eq=False)
+class MemoryResults:
+    """Keeps results; while `held`, a store waits; a `refusal` meets every call."""
+
+    kept: list[StoredResult] = field(factory=list)
+    refusal: Refusal | None = None
+    held: bool = False
+    waiting: "list[tuple[StoredResult, Deferred[Path]]]" = field(factory=list)
+
+    def store(self, result: StoredResult) -> "Deferred[Path]":
+        if self.refusal is not None:
+            return fail(self.refusal)
+        done: Deferred[Path] = Deferred()
+        self.waiting.append((result, done))
+        if not self.held:
+            self.write()
+        return done
+
+    def write(self) -> None:
+        """Store what waits."""
+        batch, self.waiting = self.waiting, []
+        for result, done in batch:
+            self.kept.append(result)
+            done.callback(Path("/results", result.project_id, result.issue_id, f"{result.agent_type}.json"))
+
+    def listing(self, project_id: str, issue_id: str | None) -> "Deferred[ResultListing]":
+        found = [r for r in self._of(project_id) if issue_id in {None, r.issue_id}]
+        entries = [
+            ResultEntry(r.result_id, r.agent_id, r.agent_type, r.issue_id, r.project_id, r.status, r.timestamp)
+            for r in reversed(found)
+        ]
+        return succeed(ResultListing(entries, []))
+
+    def newest(self, project_id: str, issue_id: str, agent_type: str) -> "Deferred[bytes]":
+        return self._last([r for r in self._of(project_id) if (r.issue_id, r.agent_type) == (issue_id, agent_type)])
+
+    def by_id(self, project_id: str, result_id: str, issue_id: str | None = None) -> "Deferred[bytes]":
+        found = [r for r in self._of(project_id) if r.result_id == result_id and issue_id in {None, r.issue_id}]
+        return self._last(found)
+
+    def prune(self, project_id: str, before: float) -> "Deferred[int]":
+        gone = self._of(project_id)
+        self.kept = [r for r in self.kept if r not in gone]
+        return succeed(len(gone))
+
+    def _of(self, project_id: str) -> list[StoredResult]:
+        return [result for result in self.kept if result.project_id == project_id]
+
+    def _last(self, found: list[StoredResult]) -> "Deferred[bytes]":
+        return succeed(found[-1].body) if found else fail(NotFound("there is no such result"))
+
+
+@define(eq=False)
+class EventHouse:
+    """A hub with all that surrounds it; `restart` makes the next one from what the journal holds."""
+
+    max_events: int = 1000
+    retention_seconds: float = 86400.0
+    most_polls: int = 1000
+    journal: MemoryJournal = field(factory=MemoryJournal)
+    clock: Clock = field(factory=Clock)
+    log_ids: Callable[[], str] = field(factory=numbered)
+    dead: dict[str, Refusal] = field(factory=dict)  # token id -> why it no longer counts
+    delays: list[float] = field(factory=list)
+    ledger: Ledger = field(init=False)
+    issues: Issues = field(init=False)
+    room: PollRoom = field(init=False)
+    hub: EventHub = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.clock.seconds() == 0:
+            self.clock.advance(START)
+        self.ledger = Ledger(self.journal)
+        self.issues = Issues(self.clock, self.ledger, lambda: self.hub.sequence)
+        self.room = PollRoom(self.most_polls)
+        self.hub = EventHub(
+            self.clock,
+            self.ledger,
+            "p",
+            Subscriptions(self.ledger),
+            self.room,
+            self.issues.mark,
+            Ring(self.max_events, self.retention_seconds),
+            self.log_ids,
+            self.delays.append,
+        )
+        for keeper in (self.hub, self.hub.subscriptions, self.issues):
+            self.ledger.join(keeper)
+        for record in self.journal.records:
+            self.ledger.restore(record)
+        self.hub.open()
+
+    def restart(self, *, snapshot: bool = False) -> "EventHouse":
+        """Recover into a new house; with ``snapshot``, from one that stands before the events that are kept."""
+        records = list(self.journal.records)
+        if snapshot:
+            state = list(self.ledger.snapshot())
+            events = [record for record in records if record.startswith(b'{"k":"event"')]
+            records = [*events, *state]
+        return EventHouse(
+            self.max_events,
+            self.retention_seconds,
+            self.most_polls,
+            MemoryJournal(records),
+            self.clock,
+            self.log_ids,
+            self.dead,
+        )
+
+    def reader(self, agent: str | None = "a", token: str | None = None, issue: str = "i") -> Reader:
+        token_id = token or f"token of {agent}"
+        return Reader(agent, issue, token_id, lambda: self.dead.get(token_id))
+
+    def publish(
+        self,
+        event_type: str = "t",
+        *,
+        data: object = None,
+        topic: str = "work",
+        publisher: str = "p1",
+        ttl_seconds: int = 86400,
+        issue_id: str | None = "i",
+        correlation_id: str | None = None,
+        priority: Priority = "normal",
+        key_for: Callable[[Event], KeyRecord] | None = None,
+    ) -> "list[Published | BaseException]":
+        """Publish, and give a list that gets the outcome."""
+        draft = Draft(
+            event_type,
+            topic,
+            publisher,
+            "python-specialist",
+            issue_id,
+            msgspec.Raw(msgspec.json.encode(data)),
+            correlation_id,
+            ttl_seconds=ttl_seconds,
+            priority=priority,
+        )
+        return outcome(self.hub.publish(draft, key_for))
+
+    def publish_many(self, number: int, event_type: str = "t") -> list[int]:
+        """Publish so many, and give their sequences."""
+        return [published(self.publish(event_type)).event.sequence for _ in range(number)]
+
+    def wait(
+        self,
+        types: str | None = "t",
+        *,
+        agent: str | None = "a",
+        since: str | None = None,
+        subscription: str | None = None,
+        ack: str | None = None,
+        limit: int = 100,
+        seconds: float = 30.0,
+        reader: Reader | None = None,
+        selection: Selection | None = None,
+    ) -> "Deferred[Answer]":
+        """Wait for one type, or for any (None)."""
+        wanted = selection or Selection(None if types is None else frozenset(types.split(",")))
+        return self.hub.wait(
+            reader or self.reader(agent),
+            wanted,
+            since=since,
+            subscription=subscription,
+            ack=ack,
+            limit=limit,
+            seconds=seconds,
+        )
+
+    def poll(
+        self,
+        types: str | None = "t",
+        *,
+        agent: str | None = "a",
+        since: str | None = None,
+        subscription: str | None = None,
+        ack: str | None = None,
+        limit: int = 100,
+    ) -> Answer:
+        """Wait no time at all."""
+        return result_of(
+            self.wait(types, agent=agent, since=since, subscription=subscription, ack=ack, limit=limit, seconds=0)
+        )
+
+
+def published(seen: "list[Published | BaseException]") -> Published:
+    """Give what a publish that went well gave."""
+    assert len(seen) == 1, seen
+    assert isinstance(seen[0], Published), seen
+    return seen[0]
+
+
+def answered(seen: "list[Answer | BaseException]") -> Answer:
+    """Give what a wait that went well gave."""
+    assert len(seen) == 1, seen
+    assert isinstance(seen[0], Answer), seen
+    return seen[0]
+
+
+def numbers(answer: Answer) -> list[int]:
+    """Give the sequences of an answer's events."""
+    return [event.sequence for event in answer.events]
+
+
+def receive(answer: Answer) -> None:
+    """Let the connection prove that the answer arrived."""
+    assert isinstance(answer.delivery, Delivery)
+    answer.delivery.received()
+
+
+def lose(answer: Answer) -> None:
+    """Let the connection break before the answer arrived."""
+    assert isinstance(answer.delivery, Delivery)
+    answer.delivery.lost()
+
+
+def records_of(journal: MemoryJournal, kind: str) -> Iterator[object]:
+    """Give the bodies of all records of a kind."""
+    for record in journal.records:
+        line = msgspec.json.decode(record)
+        if line["k"] == kind:
+            yield line["b"]

@@ -1,0 +1,37 @@
+"""Tokens of a test's own making, signed with the sidecar's key as it lies on disk."""
+
+import time
+from typing import Any
+
+import jwt
+
+from tests.web.sidecar import Sidecar, unique
+
+HOUR = 3600
+LONG_AGO = 1_700_000_000
+
+
+def claims(now: int | None = None, **changed: Any) -> dict[str, Any]:
+    """Give claims that are all in order for a token made ``now``, but for what is changed; None takes one out."""
+    now = int(time.time()) if now is None else now
+    whole: dict[str, Any] = {
+        "iss": "cco-sidecar",
+        "aud": "cco-agents",
+        "sub": "forged",
+        "agent_type": "chief-architect",
+        "project_id": "alpha",
+        "issue_id": "issue-1",
+        "permissions": ["read_context", "write_results", "publish_events", "spawn_agents"],
+        "iat": now,
+        "nbf": now,
+        "exp": now + HOUR,
+        "jti": unique("jti"),
+        **changed,
+    }
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def signed(sidecar: Sidecar, header: dict[str, Any] | None = None, **changed: Any) -> str:
+    """Sign claims as the sidecar itself would."""
+    [path] = (sidecar.settings.home / "keys").glob("*.pem")
+    return jwt.encode(claims(**changed), path.read_bytes(), "RS256", {"kid": path.stem, **(header or {})})
