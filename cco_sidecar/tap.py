@@ -55,7 +55,8 @@ def makeService(options: Options) -> IService:
     # Not at the top: twistd reads this module to show its help, and may still choose a reactor.
     from twisted.internet import reactor
 
-    from cco_sidecar.service import SidecarService, StartError, claim
+    from cco_sidecar.ground import StartError, claim
+    from cco_sidecar.service import SidecarService
 
     try:
         ground = claim(load(options.flags(), os.environ, Path.cwd()))

@@ -161,7 +161,7 @@ class FileJournal:
         self._kick()
 
     def _kick(self) -> None:
-        if self._busy or not (self._pending or self._rotate_next):
+        if self._busy or self._failed or not (self._pending or self._rotate_next):
             return
         self._busy = True
         batch, self._pending = self._pending, []

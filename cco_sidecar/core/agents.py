@@ -358,7 +358,10 @@ class Agents:
 
     def _finish(self, project: _Project, agent_id: str, status: str, ended_at: float | None = None) -> Agent:
         """Bring an agent to its one end, and let the next one in."""
-        agent = evolve(project.rows.get(agent_id), status=status, ended_at=ended_at or self._clock.seconds())
+        agent = project.rows.get(agent_id)
+        # The shim saw the end, we saw the start: of a short life the two may cross.
+        ended_at = max(ended_at or self._clock.seconds(), agent.started_at or 0.0)
+        agent = evolve(agent, status=status, ended_at=ended_at)
         project.rows.put(agent)
         self._graces.pop(agent_id, None)
         self._admission.leave(agent_id)

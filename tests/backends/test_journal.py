@@ -367,6 +367,15 @@ def test_rotation_by_size(shelve: Callable[..., Shelf]) -> None:
     assert shelve().numbers() == list(range(1, 101))
 
 
+def test_new_segment_is_synced_with_its_directory(shelf: Shelf, disk: Disk) -> None:
+    """A segment is in use once its snapshot and its name are on disk, and only then is it written to."""
+    shelf.added()
+    disk.calls.clear()
+    shelf.rotate()
+    shelf.added()
+    assert disk.calls == ["create", "write", "fsync", "fsync", "write", "fdatasync"]
+
+
 def test_no_rotation_without_entries(shelf: Shelf) -> None:
     """An idle log grows no segments."""
     for _ in range(3):
@@ -792,6 +801,25 @@ def test_live_copy(tmp_path: Path, shelve: Callable[..., Shelf], segment_bytes: 
         assert b'{"k":"state","b":1}' in elsewhere.recovered
         elsewhere.added()
         elsewhere.close()
+
+
+def test_copy_that_is_slow(tmp_path: Path, shelve: Callable[..., Shelf]) -> None:
+    """What a copy saw in the directory is still there when it comes to read it, though all of it expired meanwhile."""
+    shelf = shelve(state=[b'{"k":"state","b":1}'])
+    shelf.added()
+    names = os.listdir(shelf.directory)
+    for _ in range(FEWEST_SEGMENTS - 1):
+        shelf.horizon = shelf.last
+        shelf.rotate()
+        shelf.added()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in names:
+        (copy / name).write_bytes((shelf.directory / name).read_bytes())
+    elsewhere = Shelf(copy)
+    assert elsewhere.recovered == [b'{"k":"state","b":1}', entry(1)]
+    elsewhere.close()
+    assert FEWEST_SEGMENTS >= 8
 
 
 def test_copy_of_half_a_write(tmp_path: Path, shelve: Callable[..., Shelf]) -> None:

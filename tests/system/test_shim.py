@@ -241,7 +241,7 @@ def test_signals_are_not_ignored(guard: Guard) -> None:
     """What the shim ignores, its agent does not."""
     guard.run(["sh", "-c", "grep SigIgn /proc/self/status"])
     guard.over()
-    # 32 and 33 are the C library's own: it ignores them in whatever posix_spawn starts, and nobody else can change that.
+    # 32 and 33 are the C library's own: it ignores them in what posix_spawn starts (so does make): not ours to undo.
     of_the_library = 0b11 << 31
     assert int(guard.log.read_text().split()[1], 16) & ~of_the_library == 0
 

@@ -29,7 +29,8 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cco_sidecar.service import Ground, SidecarService, claim
+from cco_sidecar.ground import Ground, claim
+from cco_sidecar.service import SidecarService
 from cco_sidecar.settings import Settings, load
 
 _log = Logger()
@@ -321,7 +322,7 @@ class Sidecar:
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self.service.url.rpartition(":")[2])
+        return int(self.service._ground.url.rpartition(":")[2])
 
     @property
     def storage(self) -> Path:
@@ -373,7 +374,7 @@ class Sidecar:
 
     def until_parked(self, many: int) -> None:
         """Wait until exactly so many polls are parked."""
-        room = self.service._room
+        room = self.service.parts.polls
         until(lambda: room.used == many, f"{many} parked polls, not {room.used}")
 
     def stop(self) -> None:

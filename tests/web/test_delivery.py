@@ -25,7 +25,7 @@ def publish(agent: Client, *which: int, topic: str = "work") -> None:
 
 def quiet(sidecar: Sidecar) -> None:
     """Wait until every connection has ended, each with its verdict."""
-    until(lambda: not sidecar.service.site.channels, "all connections ended")
+    until(lambda: not sidecar.service.parts.site.channels, "all connections ended")
 
 
 def test_loop_on_one_connection(sidecar: Sidecar) -> None:
@@ -107,7 +107,7 @@ def test_settled_without_another_wait(sidecar: Sidecar) -> None:
         wire.send(agent.raw("GET", "/api/events/wait/count", b"", *lines))
         assert numbers(wire.answer().ok()) == [1]
         wire.close()
-        [subscription] = sidecar.service.projects.default.hub.subscriptions._of_agent[agent.agent_id].values()
+        [subscription] = sidecar.service.parts.projects.default.hub.subscriptions._of_agent[agent.agent_id].values()
         until(lambda: subscription.offered is None, "the verdict")  # noqa: B023 - called at once
         assert subscription.position > 0
 

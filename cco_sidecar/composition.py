@@ -1,0 +1,264 @@
+"""The composition: builds every object of the sidecar and joins them; nothing is started here."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cco_sidecar.backends.agents.launcher import AgentLauncher
+from cco_sidecar.backends.agents.provisions import Provisions
+from cco_sidecar.backends.agents.runners import DEFAULT_RUNNER, check_extra, packaged_runners, parse_runners
+from cco_sidecar.backends.audit import AuditLog
+from cco_sidecar.backends.files import ResultFiles
+from cco_sidecar.backends.gatherer.service import Gatherer
+from cco_sidecar.backends.journal import FileJournal
+from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.threads import Workers, read_log
+from cco_sidecar.core.admission import Admission
+from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.events.hub import EventHub
+from cco_sidecar.core.events.ring import Ring
+from cco_sidecar.core.events.subscriptions import Subscriptions
+from cco_sidecar.core.events.waiting import PollRoom
+from cco_sidecar.core.idempotency import Idempotency
+from cco_sidecar.core.issues import Issues
+from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.projects import Project, Projects
+from cco_sidecar.core.results import Results
+from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.workflows import NextAgent, next_agents
+from cco_sidecar.ground import Ground
+from cco_sidecar.settings import Settings
+from cco_sidecar.web.agents import AgentsAPI
+from cco_sidecar.web.channel import SidecarRequest, SidecarSite
+from cco_sidecar.web.context import ContextAPI
+from cco_sidecar.web.events import EventsAPI
+from cco_sidecar.web.measurements import Measurements
+from cco_sidecar.web.openapi import OpenAPI
+from cco_sidecar.web.results import ResultsAPI
+from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_table
+from cco_sidecar.web.routing import Gate, Pipeline
+from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
+from cco_sidecar.web.tokens import TokensAPI
+
+_access = Logger(namespace="cco_sidecar.access")
+
+MOST_GATHERINGS = 512
+"""How many contexts may wait to be gathered: four times the fleet."""
+WORKFLOW = "tdd"
+
+
+@define(eq=False)
+class ProjectLog:
+    """A project's journal and what it knows of it."""
+
+    project: Project
+    journal: FileJournal
+
+
+def new_id() -> str:
+    """Make an id that nobody can guess: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+class Composition:
+    """Every object of one sidecar; ``is_ready`` says whether requests are taken."""
+
+    def __init__(self, reactor: Any, ground: Ground, is_ready: Callable[[], bool]) -> None:
+        self._reactor = reactor
+        self._ground = ground
+        self._settings = ground.settings
+        self._is_ready = is_ready
+        self._url = ground.url
+        self._build_core()
+        self._build_web()
+
+    def _build_core(self) -> None:
+        reactor, settings = self._reactor, self._settings
+        self.polls = PollRoom(settings.events.max_parked_polls)
+        self.measurements = Measurements(reactor)
+        self.audit = AuditLog(reactor, settings.home / "audit.log")
+        self.workers = Workers(reactor)
+        self.store = ResultFiles(reactor, settings.storage / "results")
+        self.gatherer = Gatherer(reactor, cache_bytes=settings.cache_size_mb * 1024 * 1024, queue_limit=MOST_GATHERINGS)
+        run_directory = settings.home / "run" / _storage_name(settings.storage)
+        self.launcher = AgentLauncher(reactor, settings.storage / "logs" / "agents", run_directory / "agents")
+        self.logs = [self._build_project(name, root) for name, root in settings.projects.items()]
+        self.projects = Projects({log.project.id: log.project for log in self.logs})
+        self.tokens = TokenAuthority(
+            reactor,
+            self._ground.keys,
+            new_id,
+            book_of=self._book_of,
+            is_gone=self._is_gone,
+            ttl_seconds=settings.tokens.ttl_seconds,
+            refresh_before_seconds=settings.tokens.refresh_before_seconds,
+        )
+        self.runners = {**packaged_runners(), **_configured_runners(settings)}
+        self.provisions = Provisions(
+            reactor,
+            reactor,
+            self.projects,
+            self.tokens,
+            self._ground.roster,
+            self.runners,
+            run_directory,
+            lambda: self._url,
+            self._first_context,
+        )
+        hooks = AgentHooks(
+            keep=self.provisions.keep,
+            prepare=self.provisions.prepare,
+            announce=self.provisions.announce,
+            gone=self.provisions.gone,
+            find=self.launcher.find,
+            forget=self.launcher.forget,
+        )
+        admission = Admission(settings.agents.max_concurrent)
+        self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
+        for log in self.logs:
+            self.agents.add_project(log.project.id, log.project.ledger)
+        self.results = Results(
+            reactor,
+            self.store,
+            new_id,
+            started_here=self.agents.knows,
+            stored=self.agents.result_stored,
+            next_agents=self._next_agents,
+        )
+
+    def _build_project(self, project_id: str, root: Path) -> ProjectLog:
+        reactor, settings = self._reactor, self._settings
+        directory = settings.storage / "events" / project_id
+        journal = FileJournal(
+            reactor,
+            directory,
+            snapshot=lambda: ledger.snapshot(),  # noqa: PLW0108 - there is no ledger yet
+            mark=lambda: hub.last_numbered,
+            horizon=lambda: hub.ring.evicted_through,
+        )
+        ledger = Ledger(journal)
+        issues = Issues(reactor, ledger, lambda: hub.sequence)  # a number on its way to the disk may come again
+        hub = EventHub(
+            reactor,
+            ledger,
+            project_id,
+            Subscriptions(ledger),
+            self.polls,
+            issues.mark,
+            Ring(settings.events.max_events, settings.events.retention_seconds),
+            lambda: new_id()[:8],
+            self.measurements.delivered,
+        )
+        book = TokenBook(reactor, ledger)
+        keys = Idempotency(reactor)
+        for keeper in (hub, hub.subscriptions, issues, book, keys):
+            ledger.join(keeper)
+        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys), journal)
+
+    def _book_of(self, project_id: str) -> TokenBook | None:
+        # The admin's tokens name no project: the default project remembers them.
+        project = self.projects.default if project_id == "*" else self.projects.find(project_id)
+        return None if project is None else project.tokens
+
+    def _is_gone(self, project_id: str, agent_id: str) -> bool:
+        return self.agents.is_gone(project_id, agent_id)
+
+    def _next_agents(self, agent_type: str, status: str) -> list[NextAgent]:
+        workflow = self._ground.roster.workflows.get(WORKFLOW)
+        return [] if workflow is None else next_agents(workflow, agent_type, status)
+
+    def _first_context(self, agent: Agent) -> "Deferred[bytes]":
+        return Deferred.fromCoroutine(self.context.first(agent))
+
+    def _build_web(self) -> None:
+        reactor, settings, roster = self._reactor, self._settings, self._ground.roster
+        gate = Gate(self.projects, self.tokens, roster, RateLimiter(reactor), self.agents)
+        sources = Sources(
+            projects=self.projects,
+            agents=self.agents,
+            measurements=self.measurements,
+            storage=settings.storage,
+            journal_troubles=lambda: [log.journal.trouble for log in self.logs if log.journal.trouble],
+            journal_bytes=lambda: sum(log.journal.size_bytes for log in self.logs),
+            results_stored=lambda: self.store.stored,
+            results_bytes=lambda: self.store.size_bytes,
+            cache=self.gatherer,
+        )
+        self.measurements.registry.register(SidecarCollector(sources))
+        description = OpenAPI()
+        self.context = ContextAPI(
+            reactor, self.gatherer, self.store, roster, self.projects, self.agents.task_of, self.workers.run
+        )
+        apis = APIs(
+            agents=AgentsAPI(
+                reactor,
+                self.agents,
+                roster,
+                self.projects,
+                self.runners,
+                DEFAULT_RUNNER,
+                settings.agents.default_timeout_seconds,
+                check_extra,
+                self._read_log,
+                self.provisions.has_context,
+                lambda: self._url,
+            ),
+            context=self.context,
+            events=EventsAPI(reactor, self.tokens, roster),
+            results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
+            status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
+            tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
+            openapi=description,
+        )
+        routes = route_table(apis)
+        description.of(routes)
+        hosts = served_names(settings.host, tuple(settings.allowed_hosts))
+        door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_id)
+        self.site = SidecarSite(
+            build_app(routes, Pipeline(gate)).resource(),
+            reactor,
+            new_request_id=new_id,
+            most_body_bytes=body_limits(routes),
+            admit=door.refusal,
+            log_request=self._log_request,
+        )
+
+    def _read_log(self, agent_id: str, tail: int | None, offset: int) -> "Deferred[tuple[bytes, int]]":
+        return self.workers.run(lambda: read_log(self.launcher.log_path(agent_id), tail, offset))
+
+    def _log_request(self, request: SidecarRequest) -> None:
+        seconds = max(0.0, self._reactor.seconds() - request.arrived - request.parked_seconds)
+        self.measurements.answered(request.route, request.code, seconds)
+        _access.info(
+            "{method} {path} {status} {milliseconds} ms",
+            method=request.method.decode("ascii", "replace"),
+            path=request.path.decode("utf-8", "replace"),
+            status=request.code,
+            milliseconds=round(seconds * 1000, 2),
+            parked_seconds=round(request.parked_seconds, 3),
+            request_id=request.request_id,
+            correlation_id=request.correlation_id,
+            agent=request.agent,
+        )
+
+
+def _configured_runners(settings: Settings) -> dict[str, Any]:
+    given = {
+        name: {"command": list(runner.command), "env": dict(runner.env)}
+        for name, runner in settings.agents.runners.items()
+    }
+    return dict(parse_runners(given))
+
+
+def _storage_name(storage: Path) -> str:
+    """Name a storage in a path: two sidecars of one home must not take each other's agents for their own."""
+    return hashlib.sha256(os.fsencode(storage)).hexdigest()[:12]

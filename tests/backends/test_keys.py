@@ -1,0 +1,121 @@
+"""The signing keys: private, kept, and named after what they are."""
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from cco_sidecar.backends.keys import load_keys
+
+
+def pem_of(private: "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey", password: bytes | None = None) -> bytes:
+    hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
+
+
+def new_rsa() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def test_first_start(tmp_path: Path) -> None:
+    """The first start makes one key, for its owner alone."""
+    directory = tmp_path / "home" / "keys"
+    before = os.umask(0)
+    try:
+        ring = load_keys(directory)
+    finally:
+        os.umask(before)
+    (path,) = directory.iterdir()
+    assert path.name == f"{ring.signing.key_id}.pem"
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
+    assert oct(directory.stat().st_mode & 0o777) == "0o700"
+    assert ring.signing.private.key_size >= 2048
+
+
+def test_kept(tmp_path: Path) -> None:
+    """Another start finds the same key, and makes none."""
+    first, second = load_keys(tmp_path / "keys"), load_keys(tmp_path / "keys")
+    assert first.signing.key_id == second.signing.key_id
+    assert first.signing.private.private_numbers() == second.signing.private.private_numbers()
+    assert len(list((tmp_path / "keys").iterdir())) == 1
+
+
+def test_open_directory_is_closed(tmp_path: Path) -> None:
+    """A directory that others could read is made private."""
+    (tmp_path / "keys").mkdir(mode=0o755)
+    load_keys(tmp_path / "keys")
+    assert oct((tmp_path / "keys").stat().st_mode & 0o777) == "0o700"
+
+
+def test_thumbprint(tmp_path: Path) -> None:
+    """The id is the key's RFC 7638 thumbprint, so anybody can compute it from the published key."""
+    ring = load_keys(tmp_path / "keys")
+    (published,) = ring.jwks()["keys"]  # type: ignore[misc]  # a list of one
+    canonical = f'{{"e":"{published["e"]}","kty":"RSA","n":"{published["n"]}"}}'
+    digest = hashlib.sha256(canonical.encode()).digest()
+    assert published["kid"] == base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_published_key_verifies(tmp_path: Path) -> None:
+    """What is published is enough to verify what is signed."""
+    ring = load_keys(tmp_path / "keys")
+    (published,) = ring.jwks()["keys"]  # type: ignore[misc]  # a list of one
+    token = jwt.encode({"x": 1}, ring.signing.private, algorithm="RS256")
+    assert jwt.decode(token, jwt.PyJWK(published).key, algorithms=["RS256"]) == {"x": 1}
+    assert not {"d", "p", "q", "dp", "dq", "qi"} & set(json.loads(json.dumps(published)))
+
+
+def test_newest_signs(tmp_path: Path) -> None:
+    """Of several keys the newest signs, and all verify."""
+    directory = tmp_path / "keys"
+    first = load_keys(directory).signing.key_id
+    newer = directory / "a.pem"
+    newer.write_bytes(pem_of(new_rsa()))
+    os.utime(directory / f"{first}.pem", (1000, 1000))
+    ring = load_keys(directory)
+    assert [key.key_id for key in ring.keys][0] == first
+    assert ring.signing.key_id != first
+    assert ring.find(first) is not None
+    assert ring.find("other") is None
+    assert ring.find(["kid"]) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"],
+    ids=["empty", "garbage", "bytes", "hollow"],
+)
+def test_damaged_file(tmp_path: Path, content: bytes) -> None:
+    """A key file that holds none stops the start with one line: a new key would end every agent's token."""
+    directory = tmp_path / "keys"
+    directory.mkdir()
+    (directory / "x.pem").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pem holds no") as refused:
+        load_keys(directory)
+    assert "\n" not in str(refused.value)
+    assert "remove it" in str(refused.value)
+    assert [path.name for path in directory.iterdir()] == ["x.pem"]
+
+
+@pytest.mark.parametrize("kind", ["elliptic", "encrypted", "public"])
+def test_other_keys(tmp_path: Path, kind: str) -> None:
+    """Another kind of key, or one with a password, is refused in the same way."""
+    directory = tmp_path / "keys"
+    directory.mkdir()
+    private = new_rsa()
+    content = {
+        "elliptic": lambda: pem_of(ec.generate_private_key(ec.SECP256R1())),
+        "encrypted": lambda: pem_of(private, b"password"),
+        "public": lambda: private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ),
+    }[kind]()
+    (directory / "x.pem").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pem holds no"):
+        load_keys(directory)
