@@ -1,5 +1,6 @@
 """The life of the sidecar: recovers, listens, and is truly stopped when `stopService` fires."""
 
+import gc
 import os
 import resource
 import sys
@@ -127,6 +128,9 @@ class SidecarService(MultiService):
         )
         runfile.write(settings.home, settings.port, entry)
         self._at_end(lambda: runfile.remove(settings.home, settings.port, os.getpid()))
+        # What was built until now stays: full collections need not walk it, each a pause of tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         self._ready = True
         _log.info("cco-sidecar listens on {url}", url=self._ground.url)
         self._warn()

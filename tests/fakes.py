@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from attrs import define, field
@@ -109,10 +109,12 @@ class MemoryJournal:
 class ThreadsReactor:
     """A reactor that does nothing but take up what threads hand over, when a test waits for it."""
 
-    _calls: "SimpleQueue[tuple[Callable[..., object], tuple[object, ...], dict[str, object]]]" = field(factory=SimpleQueue)
+    _calls: "SimpleQueue[tuple[Callable[..., object], tuple[object, ...], dict[str, object]]]" = field(
+        factory=SimpleQueue
+    )
 
-    def callFromThread(self, call: Callable[..., object], *args: object, **kwargs: object) -> None:
-        self._calls.put((call, args, kwargs))
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        self._calls.put((callable, args, kwargs))
 
     def getThreadPool(self) -> ThreadPool:
         raise AssertionError("nothing of ours uses the reactor's own threads here")

@@ -16,7 +16,7 @@ from cco_sidecar.logs import LEVELS, LineObserver, as_json, observer, redact
 TOKEN = jwt.encode({"sub": "agent", "x": "y" * 40}, "k" * 32, algorithm="HS256")
 
 
-def event(message: str = "{what} happened", **fields: object) -> LogEvent:
+def event(message: str = "{what} happened", /, **fields: Any) -> LogEvent:
     return {
         "log_format": message,
         "log_time": 1_800_000_000.1239,
@@ -68,12 +68,12 @@ def test_failure() -> None:
         {"what": "it", "arguments": ["--token", TOKEN]},
         {"what": "it", "raw": TOKEN.encode()},
         {"what": "it", "error": ValueError(TOKEN)},
-        {"what": f"x{TOKEN}y" * 3},
+        {"what": f"x{TOKEN} y" * 3},
         {"what": "a" * 8180 + TOKEN},
     ],
     ids=["message", "text", "dict", "list", "bytes", "exception", "several", "at the cut"],
 )
-def test_no_token(fields: dict[str, object]) -> None:
+def test_no_token(fields: dict[str, Any]) -> None:
     """A token is taken out wherever it stands, whole or in part: its claims and its signature alike."""
     for text in (as_json(event(**fields)).decode(), _as_text(event(**fields))):
         for piece in TOKEN.split(".")[1:]:

@@ -1,6 +1,7 @@
 """The listening socket: bound before anything else happens, so that a taken port is said at once and by name."""
 
 import errno
+import ipaddress
 import socket
 
 import psutil
@@ -70,4 +71,8 @@ _ADDRESS_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 def is_loopback(host: str) -> bool:
     """Say whether a bind to ``host`` is reachable from this machine alone."""
-    return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
+    name = host.strip("[]").lower()
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -111,7 +111,7 @@ def test_symlink(office: Office, tmp_path: Path) -> None:
 def test_write_of_partial_length(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line is written to its end, also when the disk takes it bit by bit."""
     real = os.write
-    monkeypatch.setattr(module.os, "write", lambda handle, data: real(handle, data[:7]))
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:7]))
     office.log(decision(1))
     office.close()
     assert office.agents() == ["a1"]
@@ -126,7 +126,7 @@ def test_slow_disk(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         assert gate.wait(20)
         return real(handle, data)
 
-    monkeypatch.setattr(module.os, "write", slow)
+    monkeypatch.setattr(os, "write", slow)
     for number in range(6):
         office.log(decision(number))
     assert office.log.dropped == 2

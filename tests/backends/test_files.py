@@ -17,7 +17,9 @@ from cco_sidecar.interfaces import IResultStore, ResultListing, StoredResult
 from tests.fakes import ThreadsReactor
 
 
-def make_result(result_id: str = "res-1", *, agent_type: str = "coder", issue: str = "i", project: str = "p") -> StoredResult:
+def make_result(
+    result_id: str = "res-1", *, agent_type: str = "coder", issue: str = "i", project: str = "p"
+) -> StoredResult:
     head = {
         "id": result_id,
         "agent_id": "a",
@@ -153,7 +155,7 @@ def test_history_is_never_rewritten(cabinet: Cabinet) -> None:
 
 def test_not_found(cabinet: Cabinet) -> None:
     """What is not there is not found, whatever else is."""
-    for ask in (lambda: cabinet.newest(), lambda: cabinet.by_id(), lambda: cabinet.by_id(issue="i")):
+    for ask in (cabinet.newest, cabinet.by_id, lambda: cabinet.by_id(issue="i")):
         with pytest.raises(NotFound):
             ask()
     assert cabinet.listing() == ResultListing([], [])
@@ -345,7 +347,7 @@ def test_stray_file_hides_nothing(cabinet: Cabinet) -> None:
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename", "mkdir"])
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize(
-    ("number", "refusal"),
+    "failure",
     [
         (errno.ENOSPC, StorageFull),
         (errno.EDQUOT, StorageFull),
@@ -354,10 +356,11 @@ def test_stray_file_hides_nothing(cabinet: Cabinet) -> None:
     ],
 )
 def test_failing_disk(
-    cabinet: Cabinet, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, number: int, refusal: type[Exception]
+    cabinet: Cabinet, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, failure: tuple[int, type[Exception]]
 ) -> None:
-    """Whatever call fails, what was there is untouched, what was refused is not there, and the next store goes through."""
+    """Whatever call fails, what was there is untouched, what was refused is not there, and the next one is stored."""
     before = make_result("res-0")
+    number, refusal = failure
     if call != "mkdir":
         cabinet.store(before)
     real, seen = getattr(os, call), [0]

@@ -1,4 +1,4 @@
-"""The journal: what is acknowledged is on disk, in order, and comes back, whatever happened to the process or the file."""
+"""The journal: what is acknowledged is on disk, in order, and comes back, whatever happened to process or file."""
 
 import errno
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from cco_sidecar.backends import journal as module
@@ -59,7 +60,7 @@ class Shelf:
         self.recovered.append(record)
         self.last = max(self.last, number_of(record) or 0)
 
-    def add(self) -> "list[None | BaseException]":
+    def add(self) -> "list[BaseException | None]":
         """Append the next entry, and give a list that gets the outcome."""
         self.last += 1
         return outcome(self.journal.append(entry(self.last)))
@@ -175,7 +176,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
         ("open", opened),
         ("ftruncate", cut),
     ):
-        monkeypatch.setattr(module.os, name, function)
+        monkeypatch.setattr(os, name, function)
     return disk
 
 
@@ -209,12 +210,13 @@ def test_one_sync_for_many(shelf: Shelf, disk: Disk) -> None:
     """All that comes while one sync runs goes into the next write, and is acknowledged together, in order."""
     disk.gate = threading.Event()
     order: list[int] = []
-    first = shelf.journal.append(entry(1)).addCallback(lambda _: order.append(1))
+
+    def append(number: int) -> "Deferred[None]":
+        return shelf.journal.append(entry(number)).addCallback(lambda _: order.append(number))
+
+    first = append(1)
     assert disk.reached.wait(20)
-    rest = [
-        shelf.journal.append(entry(number)).addCallback(lambda _, number=number: order.append(number))
-        for number in range(2, 200)
-    ]
+    rest = [append(number) for number in range(2, 200)]
     assert order == []
     disk.gate.set()
     shelf.reactor.result_of(first)
@@ -688,9 +690,7 @@ def test_notes_of_a_refused_batch(shelve: Callable[..., Shelf], disk: Disk) -> N
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
-def test_failing_disk(
-    shelve: Callable[..., Shelf], disk: Disk, call: str, logged_failures: LoggedFailures
-) -> None:
+def test_failing_disk(shelve: Callable[..., Shelf], disk: Disk, call: str, logged_failures: LoggedFailures) -> None:
     """After an error that is not a full disk nothing more is taken, and no sync is ever tried again."""
     shelf = shelve()
     shelf.added()
@@ -731,9 +731,7 @@ def test_failing_disk_with_more_waiting(shelf: Shelf, disk: Disk, logged_failure
     logged_failures.flush(OSError)
 
 
-def test_refused_write_that_cannot_be_taken_back(
-    shelf: Shelf, disk: Disk, logged_failures: LoggedFailures
-) -> None:
+def test_refused_write_that_cannot_be_taken_back(shelf: Shelf, disk: Disk, logged_failures: LoggedFailures) -> None:
     """If what was refused may still lie there, its numbers must not be given again: nothing more is taken."""
     shelf.added()
     disk.fail("fdatasync", errno.ENOSPC)
@@ -797,7 +795,9 @@ def test_live_copy(tmp_path: Path, shelve: Callable[..., Shelf], segment_bytes: 
             shelf.added(2)
         elsewhere = Shelf(copy)
         assert elsewhere.recovery.damaged <= len(names)
-        assert [n for n in elsewhere.numbers() if wanted < n <= acknowledged] == list(range(wanted + 1, acknowledged + 1))
+        assert [n for n in elsewhere.numbers() if wanted < n <= acknowledged] == list(
+            range(wanted + 1, acknowledged + 1)
+        )
         assert b'{"k":"state","b":1}' in elsewhere.recovered
         elsewhere.added()
         elsewhere.close()

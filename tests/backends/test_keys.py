@@ -12,11 +12,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cco_sidecar.backends.keys import load_keys
+from cco_sidecar.core.tokens import KeyRing
 
 
 def pem_of(private: "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey", password: bytes | None = None) -> bytes:
     hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
+
+
+def published_by(ring: KeyRing) -> dict[str, str]:
+    keys = ring.jwks()["keys"]
+    assert isinstance(keys, list)
+    (published,) = keys
+    return dict(published)
 
 
 def new_rsa() -> rsa.RSAPrivateKey:
@@ -56,7 +64,7 @@ def test_open_directory_is_closed(tmp_path: Path) -> None:
 def test_thumbprint(tmp_path: Path) -> None:
     """The id is the key's RFC 7638 thumbprint, so anybody can compute it from the published key."""
     ring = load_keys(tmp_path / "keys")
-    (published,) = ring.jwks()["keys"]  # type: ignore[misc]  # a list of one
+    published = published_by(ring)
     canonical = f'{{"e":"{published["e"]}","kty":"RSA","n":"{published["n"]}"}}'
     digest = hashlib.sha256(canonical.encode()).digest()
     assert published["kid"] == base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -65,7 +73,7 @@ def test_thumbprint(tmp_path: Path) -> None:
 def test_published_key_verifies(tmp_path: Path) -> None:
     """What is published is enough to verify what is signed."""
     ring = load_keys(tmp_path / "keys")
-    (published,) = ring.jwks()["keys"]  # type: ignore[misc]  # a list of one
+    published = published_by(ring)
     token = jwt.encode({"x": 1}, ring.signing.private, algorithm="RS256")
     assert jwt.decode(token, jwt.PyJWK(published).key, algorithms=["RS256"]) == {"x": 1}
     assert not {"d", "p", "q", "dp", "dq", "qi"} & set(json.loads(json.dumps(published)))
@@ -79,7 +87,7 @@ def test_newest_signs(tmp_path: Path) -> None:
     newer.write_bytes(pem_of(new_rsa()))
     os.utime(directory / f"{first}.pem", (1000, 1000))
     ring = load_keys(directory)
-    assert [key.key_id for key in ring.keys][0] == first
+    assert ring.keys[0].key_id == first
     assert ring.signing.key_id != first
     assert ring.find(first) is not None
     assert ring.find("other") is None

@@ -4,9 +4,9 @@ import os
 import socket
 from contextlib import closing
 
+import psutil
 import pytest
 
-from cco_sidecar.backends import listening
 from cco_sidecar.backends.listening import PortError, bind, is_loopback, served_names
 
 
@@ -36,7 +36,7 @@ def test_taken_by_nobody_we_see(monkeypatch: pytest.MonkeyPatch) -> None:
     def hidden(kind: str) -> None:
         raise PermissionError("not ours to see")
 
-    monkeypatch.setattr(listening.psutil, "net_connections", hidden)
+    monkeypatch.setattr(psutil, "net_connections", hidden)
     with closing(bind("127.0.0.1", 0)) as listener, pytest.raises(PortError, match="another process has it"):
         bind("127.0.0.1", listener.getsockname()[1])
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cco_sidecar.backends import storage
 from cco_sidecar.backends.private import read_private, remove_private, write_private
 from cco_sidecar.backends.storage import StorageError, claim_storage, make_below
 
@@ -95,7 +94,7 @@ def test_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Somebody else's directory is refused by the owner's number."""
     path = tmp_path / "storage"
     path.mkdir(mode=0o700)
-    monkeypatch.setattr(storage.os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert f"belongs to user {path.stat().st_uid}" in refusal(path)
 
 

@@ -148,7 +148,9 @@ class HubMachine(RuleBasedStateMachine):
 
     # Waiting
 
-    @rule(agent=agents, types=wants, name=names, limit=st.integers(1, 4), seconds=st.sampled_from([0, 20]), target=given)
+    @rule(
+        agent=agents, types=wants, name=names, limit=st.integers(1, 4), seconds=st.sampled_from([0, 20]), target=given
+    )
     def wait(self, agent: str, types: tuple[str, ...] | None, name: str | None, limit: int, seconds: int) -> object:
         """A wait without since goes on where the last received answer ended."""
         return self._wait(agent, types, name, limit, seconds)

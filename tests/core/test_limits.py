@@ -81,7 +81,7 @@ def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     st.lists(st.floats(0, 90, allow_nan=False), max_size=200),
 )
 def test_model(per_minute: int, burst: int, steps: list[float]) -> None:
-    """In no stretch of time does anybody get more than the burst and what flowed in; whoever waits as told is served."""
+    """In no stretch of time does anybody get more than burst and what flowed in; whoever waits as told is served."""
     clock = Clock()
     limiter = RateLimiter(clock)
     limit = RateLimit(per_minute, burst)

@@ -159,7 +159,9 @@ def test_key_with_the_event() -> None:
     desk = Desk()
 
     def key_for(result_id: str, path: str, event: Event) -> KeyRecord:
-        return KeyRecord("a", "r", "k", "d", 1.0, 201, msgspec.Raw(msgspec.json.encode([result_id, path, event.sequence])))
+        return KeyRecord(
+            "a", "r", "k", "d", 1.0, 201, msgspec.Raw(msgspec.json.encode([result_id, path, event.sequence]))
+        )
 
     done = accepted(outcome(desk.accept(key_for=key_for)))
     keys = [msgspec.json.decode(record).get("i") for record in desk.events.journal.records]

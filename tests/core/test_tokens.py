@@ -39,7 +39,7 @@ class Office:
     gone: set[tuple[str, str]] = field(factory=set)
     ttl_seconds: int = 3600
     new_id: Callable[[], str] = field(factory=numbered)
-    keys: KeyRing = KeyRing((OLD, KEY))
+    keys: KeyRing = field(factory=lambda: KeyRing((OLD, KEY)))
     book: TokenBook = field(init=False)
     authority: TokenAuthority = field(init=False)
 
@@ -184,6 +184,9 @@ JWK = {"kty": "RSA", **json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(STRANGER.pu
 GOOD = signed(good_claims())
 HEAD, BODY, SIGNATURE = GOOD.split(".")
 
+NO_TIMES: list[object] = [str(int(START) + 60), START + 60.5, True, [], {}, 10**30, 10**400, -1, "x"]
+NO_TEXTS: list[object] = [5, [], {}, True]
+
 CORPUS: dict[str, str | bytes] = {
     "empty": "",
     "one part": "x",
@@ -253,12 +256,12 @@ CORPUS: dict[str, str | bytes] = {
     **{
         f"{name} {value!r}"[:40]: signed(good_claims(**{name: value}))
         for name in ("exp", "iat", "nbf")
-        for value in (str(int(START) + 60), START + 60.5, True, [], {}, 10**30, 10**400, -1, "x")
+        for value in NO_TIMES
     },
     **{
         f"{name} {value!r}": signed(good_claims(**{name: value}))
         for name in ("sub", "agent_type", "project_id", "issue_id", "jti")
-        for value in (5, [], {}, True)
+        for value in NO_TEXTS
     },
     "permissions a text": signed(good_claims(permissions="read_context")),
     "permissions of numbers": signed(good_claims(permissions=[1])),
