@@ -68,8 +68,13 @@ def find(flag: str | None, environ: Mapping[str, str]) -> Place:
     return Place(Server("http", "127.0.0.1", wanted_port(environ)[0] or DEFAULT_PORT, ""), None)
 
 
-def find_token(flag: str | None, environ: Mapping[str, str], entry: runfile.RunFile | None) -> str | None:
-    """Find the token: one that was given, a spawned agent's own, or the admin's; None where there is none."""
+def find_token(
+    flag: str | None, environ: Mapping[str, str], entry: runfile.RunFile | None, host: str | None = None
+) -> str | None:
+    """Find the token: one that was given, a spawned agent's own, or the admin's; None where there is none.
+
+    ``host`` is where it will be shown, if it will be.
+    """
     if given := flag or environ.get("CCO_TOKEN"):
         return given.strip()
     if environ.get("JWT_TOKEN_FILE") and (found := _content(Path(environ["JWT_TOKEN_FILE"]))):
@@ -78,7 +83,13 @@ def find_token(flag: str | None, environ: Mapping[str, str], entry: runfile.RunF
         return own.strip()
     if entry is not None and (found := _content(Path(entry.admin_token_file))):
         return found
-    return _content(home(environ) / "admin-token")
+    # The admin's token opens this machine's sidecar: it goes to no other one unless somebody says so.
+    return _content(home(environ) / "admin-token") if host is None or is_loopback(host) else None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's own."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _content(file: Path) -> str | None:

@@ -105,7 +105,7 @@ class Sidecar:
         found = place.find(self._flag_url, self._environ)
         self._server = found.server
         self.url = found.server.url
-        token = self._refreshed or place.find_token(self._flag_token, self._environ, found.entry)
+        token = self._refreshed or place.find_token(self._flag_token, self._environ, found.entry, found.server.host)
         if token is not None and not (token.isascii() and token.isprintable()):
             raise click.UsageError("The token must be one line without blanks, as `cco token` prints it.")
         self._token = token

@@ -215,3 +215,12 @@ def test_route() -> None:
     assert route("api", "agents", "a/b c?é") == "/api/agents/a%2Fb%20c%3F%C3%A9"
     with pytest.raises(UsageError):
         route("api", "agents", "")
+
+
+def test_the_admin_token_goes_to_no_other_machine(tmp_path: Path) -> None:
+    """Without a token that was given, a sidecar elsewhere is shown none."""
+    (tmp_path / "admin-token").write_text("secret")
+    environ = {"CCO_HOME": str(tmp_path)}
+    assert place.find_token(None, environ, None, "127.0.0.1") == "secret"
+    assert place.find_token(None, environ, None, "sidecar.example.org") is None
+    assert place.find_token("given", environ, None, "sidecar.example.org") == "given"

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from attrs import define, field, frozen
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
+from jsonschema import Draft202012Validator
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import blockingCallFromThread

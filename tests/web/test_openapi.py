@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from jsonschema import ValidationError  # type: ignore[import-untyped]  # it has no types
+from jsonschema import ValidationError
 from openapi_spec_validator import validate
 
 from cco_sidecar.web.root import route_table
