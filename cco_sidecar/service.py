@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
@@ -55,19 +55,14 @@ class SidecarService(MultiService):
         super().startService()
         sys.setswitchinterval(SWITCH_SECONDS)
         _raise_file_limit()
-        for service in (
-            self.parts.audit,
-            self.parts.workers,
-            self.parts.store,
-            self.parts.gatherer,
-            self.parts.launcher,
-        ):
-            service.startService()
-            self._at_end(service.stopService)
-        globalLogPublisher.addObserver(self.parts.audit)
-        self._at_end(lambda: globalLogPublisher.removeObserver(self.parts.audit))
-        for log in self.parts.logs:
+        parts = self.parts
+        self._begin(parts.audit, parts.workers)
+        globalLogPublisher.addObserver(parts.audit)
+        self._at_end(lambda: globalLogPublisher.removeObserver(parts.audit))
+        for log in parts.logs:
             self._recover(log)
+        # After the logs, and so ended before them: a result that is being stored still publishes its event.
+        self._begin(parts.store, parts.gatherer, parts.launcher)
         self.parts.provisions.start(max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
         self._at_end(self.parts.provisions.stop)
         self.parts.measurements.start()
@@ -76,6 +71,11 @@ class SidecarService(MultiService):
         self._repeat(self._rotate, ROTATE_SECONDS)
         started = Deferred.fromCoroutine(self._go())
         started.addErrback(self._cannot_go)
+
+    def _begin(self, *services: Service) -> None:
+        for service in services:
+            service.startService()
+            self._at_end(service.stopService)
 
     def _at_end(self, close: Callable[[], Any]) -> None:
         """Undo a step of the start at the stop: the last first."""

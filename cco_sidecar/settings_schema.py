@@ -50,7 +50,7 @@ OPTIONS: Sequence[Option] = (
     Option("roster", "sidecar.roster", optional_file, None, "CCO_SIDECAR_ROSTER"),
     Option("allowed_hosts", "sidecar.allowed_hosts", list_of(host, "a list of host names"), ()),
     Option("allowed_origins", "sidecar.allowed_origins", list_of(origin_of_pages, "a list of origins"), ()),
-    Option("tokens.ttl_seconds", "tokens.ttl_seconds", whole(1), 3600),
+    Option("tokens.ttl_seconds", "tokens.ttl_seconds", whole(1, 366 * 86400), 3600),
     Option("tokens.refresh_before_seconds", "tokens.refresh_before_seconds", whole(0), 300),
     Option("rate_limits.enabled", "rate_limits.enabled", truth, True),
     Option("rate_limits.categories", "rate_limits.categories", buckets, {}),

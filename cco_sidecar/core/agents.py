@@ -27,6 +27,7 @@ from cco_sidecar.core.agent_rows import (
     totals_of,
 )
 from cco_sidecar.core.ledger import KeyRecord, Ledger
+from cco_sidecar.core.shielding import shielded
 from cco_sidecar.errors import NotFound, Refusal, SpawnFailed
 from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder
 
@@ -58,13 +59,6 @@ class AgentHooks:
 class _Project:
     rows: AgentRows
     ledger: Ledger
-
-
-def _detached(work: "Deferred[Agent]") -> "Deferred[Agent]":
-    """Give a Deferred of its own to a caller who may hang up: the work goes on."""
-    answer: Deferred[Agent] = Deferred()
-    work.addCallbacks(answer.callback, answer.errback)
-    return answer
 
 
 @define(eq=False)
@@ -104,7 +98,7 @@ class Agents:
         :raises SpawnFailed: its process could not be started.
         :raises StorageFull: nothing was accepted; `EventLogUnavailable` likewise.
         """
-        return _detached(Deferred.fromCoroutine(self._spawn(order, key)))
+        return shielded(Deferred.fromCoroutine(self._spawn(order, key)))
 
     def kill(self, project_id: str, agent_id: str, grace_seconds: float) -> "Deferred[Agent]":
         """Fire with the agent when it and all its descendants are gone; one that waits in the queue never starts.
@@ -112,7 +106,7 @@ class Agents:
         :param grace_seconds: between SIGTERM and SIGKILL; 0 is SIGKILL at once.
         :raises NotFound: there is no such agent.
         """
-        return _detached(Deferred.fromCoroutine(self._kill(project_id, agent_id, grace_seconds)))
+        return shielded(Deferred.fromCoroutine(self._kill(project_id, agent_id, grace_seconds)))
 
     def get(self, project_id: str, agent_id: str) -> Agent:
         """Look an agent up.

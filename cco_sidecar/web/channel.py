@@ -4,11 +4,7 @@ Bounds and reasons: research on twisted.web's defaults, docs/architecture.md "Co
 counts as received: contract section 5.
 """
 
-import fcntl
 import re
-import socket
-import struct
-import termios
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -26,6 +22,7 @@ from zope.interface import implementer
 
 from cco_sidecar.core.events.subscriptions import Delivery
 from cco_sidecar.errors import Refusal
+from cco_sidecar.web.arrival import arrival, peek
 from cco_sidecar.web.codec import raw_refusal, write_refusal
 from cco_sidecar.web.errors import BadRequest, HeadersTooLarge, TooLarge
 
@@ -319,7 +316,7 @@ class SidecarChannel(HTTPChannel):
     def _judge(self) -> None:
         if not (self._peer_is_done and self._write_is_done and self._carried):
             return
-        verdict = _arrival(self.transport)
+        verdict = arrival(self.transport)
         if verdict is None and self.site.clock.seconds() < self._linger_until:
             # A reset may still be on its way from a peer that closed before it read.
             self.callLater(LOOK_AGAIN_SECONDS, self._judge)
@@ -333,7 +330,7 @@ class SidecarChannel(HTTPChannel):
     def _probe(self) -> "Deferred[None]":
         """Look at the socket now, not in the reactor's turn; on a closing connection, wait a moment for its end."""
         try:
-            peeked = _peek(self.transport)
+            peeked = peek(self.transport)
         except OSError:
             self._lose_carried()  # a reset
             peeked = None
@@ -365,37 +362,6 @@ class SidecarChannel(HTTPChannel):
         """Close now if nothing is going on; else after the answer in hand, or once it has been received."""
         if not self.requests and not self._carried:
             self.transport.loseConnection()
-
-
-def _peek(transport: Any) -> bytes | None:
-    """Look at what the peer sent last: None for nothing yet, empty for its end.
-
-    :raises OSError: it has reset the connection. The kernel tells this once.
-    """
-    peer = getattr(transport, "socket", None)
-    if peer is None:
-        return None
-    try:
-        return bytes(peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except BlockingIOError:
-        return None
-
-
-def _arrival(transport: Any) -> bool | None:
-    """Say whether the peer's kernel took every byte and its program read them; None if that is not clear yet.
-
-    Linux resets a connection whose program closes it with unread data, and one that gets data after its close.
-    """
-    peer = getattr(transport, "socket", None)
-    if peer is None:
-        return True
-    try:
-        if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return False
-        (unacknowledged,) = struct.unpack("i", fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, b"\0" * 4))
-    except OSError:
-        return False
-    return True if unacknowledged == 0 else None
 
 
 class SidecarSite(Site):

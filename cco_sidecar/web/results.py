@@ -74,22 +74,10 @@ class ListQuery(ProjectQuery):
     cursor: Name | None = None
 
 
-class ResultLine(msgspec.Struct):
-    """A line of the listing."""
-
-    id: str
-    agent_id: str
-    agent_type: str
-    issue_id: str
-    project_id: str
-    status: str
-    timestamp: str
-
-
 class ListAnswer(msgspec.Struct):
     """Results, newest first; ``damaged`` names files that cannot be read."""
 
-    results: list[ResultLine]
+    results: list[ResultEntry]
     next_cursor: str | None
     damaged: list[str]
 
@@ -206,7 +194,7 @@ class ResultsAPI:
         page = found[: query.limit]
         return Reply(
             ListAnswer(
-                results=[_line(entry) for entry in page],
+                results=page,
                 next_cursor=page[-1].id if len(found) > len(page) else None,
                 damaged=list(listing.damaged[:1000]),
             )
@@ -243,12 +231,6 @@ def _scope(claims: Claims, issue_id: str | None) -> str | None:
     if issue_id is not None and issue_id != claims.issue_id:
         raise Foreign(f"This token reads the results of the issue '{claims.issue_id}' alone.")
     return claims.issue_id
-
-
-def _line(entry: ResultEntry) -> ResultLine:
-    return ResultLine(
-        entry.id, entry.agent_id, entry.agent_type, entry.issue_id, entry.project_id, entry.status, entry.timestamp
-    )
 
 
 class _Wanted:

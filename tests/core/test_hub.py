@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.filter_parser import parse_filter
-from cco_sidecar.core.events.hub import Published
+from cco_sidecar.core.events.hub import Draft, Published
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import MOST_PER_AGENT, Answer
 from cco_sidecar.core.ledger import KeyRecord
@@ -144,8 +144,6 @@ def test_publisher_hangs_up() -> None:
 
 
 def _publishing(house: EventHouse) -> "Deferred[Published]":
-    from cco_sidecar.core.events.hub import Draft
-
     return house.hub.publish(Draft("t", "work", "p1", None, None, msgspec.Raw(b"{}")))
 
 
@@ -233,17 +231,16 @@ def test_since(since: str, expected: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "since",
-    ["", "yesterday", "c-00000001-4", "evt-00000001-99", "c-00000002-1", "c-00000001--1", "2027-02-30T00:00:00Z", "7"],
+    ["yesterday", "c-00000001-4", "evt-00000001-99", "c-00000002-1", "c-00000001--1", "2027-02-30T00:00:00Z", "7"],
 )
 def test_bad_since(since: str) -> None:
     """What is no place in this log is refused, by name: also a place ahead of it, or in another."""
     house = EventHouse()
     house.publish_many(3)
-    if since:
-        assert refusal_of(lambda: house.poll(since=since)).details == {"parameter": "since"}
-        assert refusal_of(lambda: house.poll(ack=since)).details == {"parameter": "ack"}
-    else:
-        assert refusal_of(lambda: house.poll(ack="x")).message.startswith("ack must be")
+    assert refusal_of(lambda: house.poll(since=since)).details == {"parameter": "since"}
+    acked = refusal_of(lambda: house.poll(ack=since))
+    assert acked.details == {"parameter": "ack"}
+    assert "since" not in acked.message
 
 
 def test_since_moves_nothing() -> None:
@@ -746,20 +743,14 @@ def test_refused_poll_leaves_the_subscription_whole() -> None:
 def test_answered_one_makes_another_leave() -> None:
     """The first one answered may end a second poll; the publish goes on, and the third is answered."""
     house = EventHouse()
-    second = house.wait(agent="b", since="latest")
     first = house.wait(agent="a", since="latest")
+    second = house.wait(agent="b", since="latest")
     third = outcome(house.wait(agent="c", since="latest"))
-    ends = outcome(second)
-    # The second was parked first, so the first one's answer must come before it: swap them by parking anew.
-    again: list[object] = []
-    first.addCallback(lambda _: again.append("answered"))
-    second_late = house.wait(agent="d", since="latest")
-    late = outcome(second_late)
-    first.addCallback(lambda _: second_late.cancel())
-    assert published(house.publish()).notified == ("b", "a", "c")
-    assert again == ["answered"]
-    assert isinstance(late[0], CancelledError)
-    assert numbers(answered(ends)) == numbers(answered(third)) == [1]
+    ended = outcome(second)
+    first.addCallback(lambda _: second.cancel())
+    assert published(house.publish()).notified == ("a", "c")
+    assert isinstance(ended[0], CancelledError)
+    assert numbers(answered(third)) == [1]
 
 
 def test_answered_one_waits_again() -> None:
