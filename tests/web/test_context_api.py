@@ -32,6 +32,7 @@ def reader(start: Callable[..., Sidecar]) -> Callable[[], Client]:
         sidecar = start()
         root = sidecar.settings.projects["alpha"]
         (root / "app.py").write_text("def app() -> int:\n    return 1\n" * 200)
+        (root / "deploy.py").write_text("TARGET = 1\n")
         (root / ".env").write_text("PASSWORD=hunter2\n")
         (root / ".gitignore").write_text("ignored.py\n")
         (root / "ignored.py").write_text("IGNORED = 1\n")
