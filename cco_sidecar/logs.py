@@ -14,7 +14,9 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     formatEvent,
     formatEventAsClassicLogText,
+    textFileLogObserver,
 )
+from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from cco_sidecar.core.times import rfc3339
@@ -90,3 +92,13 @@ def observer(level: str, stream: IO[bytes] | None = None) -> FilteringLogObserve
 def json_observer() -> LineObserver:
     """Make the observer for ``twistd -n --logger cco_sidecar.logs.json_observer``, which calls it without arguments."""
     return LineObserver(sys.stderr.buffer, as_json)
+
+
+def twistd_observer(level: str, options: Mapping[str, Any]) -> ILogObserver | None:
+    """Make the observer that twistd would make of its ``options``, for a level; None where syslog is asked for."""
+    if options.get("syslog"):
+        return None
+    name = options.get("logfile")
+    to_terminal = bool(options.get("nodaemon")) and name in {None, "", "-"}
+    target = sys.stdout if to_terminal else LogFile.fromFullPath(name or "twistd.log")
+    return FilteringLogObserver(textFileLogObserver(target), [LogLevelFilterPredicate(LEVELS[level])])

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
 from twisted.python.usage import Options as BaseOptions
 
 from cco_sidecar import __version__
+from cco_sidecar.logs import twistd_observer
 from cco_sidecar.settings import SettingsError, load
 
 _PARAMETERS = ("host", "port", "storage", "cache-size-mb", "roster", "log-level", "config")
@@ -59,8 +62,32 @@ def makeService(options: Options) -> IService:
     from cco_sidecar.service import SidecarService
 
     try:
-        ground = claim(load(options.flags(), os.environ, Path.cwd()))
+        settings = load(options.flags(), os.environ, Path.cwd())
+        ground = claim(settings)
     except (SettingsError, StartError) as error:
         raise SystemExit(f"cco-sidecar: {error}") from error
-    service: IService = SidecarService(reactor, ground)
-    return service
+    service = SidecarService(reactor, ground)
+    # At "info" twistd's own log is as good as one of ours, and rotates at SIGUSR1.
+    if settings.log_level == "info" or options.parent is None:
+        return _as_service(service)
+    return _as_service(Quieted(service, twistd_observer(settings.log_level, options.parent)))
+
+
+def _as_service(service: MultiService) -> IService:
+    made: IService = service
+    return made
+
+
+class Quieted(MultiService):
+    """A service whose application logs through an observer of ours, unless twistd was told which to use."""
+
+    def __init__(self, service: MultiService, log_observer: ILogObserver | None) -> None:
+        super().__init__()
+        self._log_observer = log_observer
+        service.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, before it begins to log."""
+        if self._log_observer is not None:
+            parent.setComponent(ILogObserver, self._log_observer)
+        super().setServiceParent(parent)

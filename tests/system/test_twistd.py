@@ -201,3 +201,13 @@ def test_its_log_can_be_json(place: Place) -> None:
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     lines = [json.loads(line) for line in output.splitlines()]
     assert f"cco-sidecar listens on {entry['url']}" in {line["message"] for line in lines}
+
+
+@pytest.mark.parametrize(("level", "speaks"), [("info", True), ("error", False)])
+def test_the_log_level_holds(place: Place, level: str, speaks: bool) -> None:
+    """At a higher level twistd's own log is quiet about what went well."""
+    process = place.start("--log-level", level)
+    place.run_file()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert ("listens on http://" in output) is speaks
