@@ -113,3 +113,13 @@ def test_model(most: int, steps: list[tuple[int, float, bool]], asked: int) -> N
         assert ring.sequence_at(at) == max([gone, *(n for n, when in kept if when < at)])
     finally:
         module._COMPACT_AT = compact
+
+
+def test_large_events_leave_before_there_are_many() -> None:
+    """What all events take together is bounded, and what had to go is a gap like any other."""
+    ring = Ring(10, 3600, 2 * len(event(1, 1.0).encoded))
+    for sequence in (1, 2, 3):
+        ring.append(event(sequence, float(sequence)))
+    assert sequences(ring.after(0)) == [2, 3]
+    assert ring.evicted_through == 1
+    assert ring.size_bytes == sum(len(kept.encoded) for kept in ring.after(0))

@@ -1,4 +1,4 @@
-"""The events that are retained: the newest so many, and none older than so long."""
+"""The events that are retained: the newest so many, none older than so long, and no more than memory bears."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -7,7 +7,10 @@ from attrs import define, field
 
 from cco_sidecar.core.events.event import Event
 
-_COMPACT_AT = 1024
+MOST_BYTES = 256 * 1024 * 1024
+"""How much the retained events of a project may take, however few they are: any agent may publish 1 MiB at a time."""
+
+_COMPACT_AT = 16
 
 
 @define(eq=False)
@@ -16,12 +19,13 @@ class Ring:
 
     _max_events: int
     _retention_seconds: float
+    _max_bytes: int = MOST_BYTES
     evicted_through: int = 0
     """The highest sequence that retention removed."""
     evicted_at: float = 0.0
     """When that was published, in seconds since the epoch."""
     _events: list[Event] = field(factory=list)
-    _start: int = 0  # events before it are gone; the list is cut now and then, not at each eviction
+    _start: int = 0  # events before it are gone; the list is cut now and then, and what is gone may be large
     size_bytes: int = 0
 
     def __len__(self) -> int:
@@ -41,7 +45,7 @@ class Ring:
         """Add the newest event; the oldest goes when there is no room."""
         self._events.append(event)
         self.size_bytes += len(event.encoded)
-        if len(self) > self._max_events:
+        while len(self) > self._max_events or self.size_bytes > self._max_bytes:
             self._drop_oldest()
 
     def evict(self, now: float) -> None:
@@ -62,7 +66,7 @@ class Ring:
         self.evicted_at = gone.at
         self.size_bytes -= len(gone.encoded)
         self._start += 1
-        if self._start >= _COMPACT_AT and self._start * 2 >= len(self._events):
+        if self._start >= _COMPACT_AT:
             del self._events[: self._start]
             self._start = 0
 
