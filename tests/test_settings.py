@@ -251,7 +251,7 @@ FILE_REFUSALS: list[tuple[object, str, str]] = [
     ({"projects": {"x": ".", "y": "."}}, "projects", "twice"),
     ({"projects": ["."]}, "projects", "an object"),
     ({"projects": 1}, "projects", "an object"),
-    ({"tokens": {"ttl_seconds": 0}}, "tokens.ttl_seconds", "1 or more"),
+    ({"tokens": {"ttl_seconds": 0}}, "tokens.ttl_seconds", "1 to 31622400"),
     ({"rate_limits": {"enabled": 1}}, "rate_limits.enabled", "true or false"),
     ({"rate_limits": {"categories": {"own": {"burst": 1}}}}, "categories.own", "both"),
     ({"rate_limits": {"categories": {"coding": {"brust": 1}}}}, "categories.coding", "did you mean burst?"),
