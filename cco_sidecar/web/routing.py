@@ -1,6 +1,7 @@
 """What every route has in common: who may call it, what it takes and gives, and the way through a request."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +40,7 @@ Query = TypeVar("Query")
 Body = TypeVar("Body")
 
 MOST_KEY_LENGTH = 255
+_FIT_FOR_A_SHELL = re.compile(r"[A-Z]{1,16} [A-Za-z0-9/._:-]{1,200}")
 
 
 @frozen
@@ -145,9 +147,9 @@ class Gate:
         host = request.getHeader("host") or "localhost:3001"
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
-        line = f'curl -X {method} -H "Authorization: Bearer $(cco token)" http://{host}{path}'
-        if not (path + host + method).replace("/", "").isprintable() or len(line) > 300 or '"' in path + host:
-            line = 'curl -H "Authorization: Bearer $(cco token)" …'
+        line = 'curl -H "Authorization: Bearer $(cco token)" …'
+        if _FIT_FOR_A_SHELL.fullmatch(f"{method} {host}{path}"):
+            line = f'curl -X {method} -H "Authorization: Bearer $(cco token)" http://{host}{path}'
         return f"This needs a token. As the person at the machine: {line}"
 
     def project_of(self, claims: Claims, wanted: str | None) -> Project:
