@@ -22,7 +22,7 @@ def daemon() -> None:
 
     \b
     cco daemon start
-    cco daemon start --port 4000 --storage ~/cco-data --project-root ~/work/shop
+    cco daemon start --port 4000 --storage ~/cco-data --project-root ~/src/shop
     """
 
 

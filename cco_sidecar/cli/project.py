@@ -31,8 +31,8 @@ def add(names: tuple[str, ...], config: str | None) -> None:
     Its id is made of the directory's name if not given.
 
     \b
-    cco project add ~/work/shop
-    cco project add shop ~/work/shop
+    cco project add ~/src/shop
+    cco project add shop ~/src/shop
     """
     if len(names) > 2:
         raise click.UsageError("Give DIR, or ID and DIR.")

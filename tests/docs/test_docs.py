@@ -47,9 +47,9 @@ def free_port() -> int:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Make a home with a small git repository in ~/work/shop; whatever sidecar is left there is killed."""
+    """Make a home with a small git repository in ~/src/shop; whatever sidecar is left there is killed."""
     found = Stage(tmp_path, free_port(), free_port())
-    for name in ("out", "tmp", "var/lib", "work/shop/tests"):
+    for name in ("out", "tmp", "var/lib", "src/shop/tests"):
         (tmp_path / name).mkdir(parents=True)
     shop = tmp_path / "work" / "shop"
     for name, text in FILES.items():

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 from attrs import define, field
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -27,7 +28,7 @@ from cco_sidecar.core.projects import Projects
 from cco_sidecar.core.results import LIFECYCLE_TOPIC
 from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.tokens import Token, TokenAuthority
-from cco_sidecar.errors import SpawnFailed, TokenRevoked
+from cco_sidecar.errors import Refusal, SpawnFailed, TokenRevoked
 from cco_sidecar.interfaces import LaunchOrder
 
 _log = Logger()
@@ -143,6 +144,9 @@ class Provisions:
             body = await waiting
             path = context_path(self._run_directory, agent.agent_id)
             await self._in_thread(lambda: write_private(path, body))
+        except (Refusal, defer.TimeoutError) as why:
+            _log.warn("agent {id} starts without a context: {why}", id=agent.agent_id, why=str(why))
+            return
         except Exception:  # noqa: BLE001 - whatever kept the context away must not keep the agent away
             _log.failure("agent {id} starts without a context", id=agent.agent_id)
             return
