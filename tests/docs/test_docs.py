@@ -51,7 +51,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     found = Stage(tmp_path, free_port(), free_port())
     for name in ("out", "tmp", "var/lib", "src/shop/tests"):
         (tmp_path / name).mkdir(parents=True)
-    shop = tmp_path / "work" / "shop"
+    shop = tmp_path / "src" / "shop"
     for name, text in FILES.items():
         (shop / name).write_text(text)
     for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A shop"]):
@@ -86,7 +86,7 @@ def test_examples_run(document: Path, stage: Stage) -> None:
     begin = "" if document.name in START_THEMSELVES else "cco daemon start > /dev/null\n"
     ran = subprocess.run(
         ["bash", "-c", f"{begin}{script(found, stage)}"],
-        cwd=stage.directory / "work" / "shop",
+        cwd=stage.directory / "src" / "shop",
         env=environment(stage),
         stdin=subprocess.DEVNULL,
         capture_output=True,
