@@ -289,9 +289,10 @@ class HubMachine(RuleBasedStateMachine):
         assert self.house.hub.sequence >= before or not snapshot
         self.polls = []
         for (_, name), place in self.places.items():
-            kept = isinstance(name, str) or not snapshot
-            # What was looked through without a match is written down with a snapshot only, and for one selection only.
-            place.passed = {} if kept else {types: at for types, at in place.passed.items() if types == name}
+            if snapshot and (name is None or isinstance(name, tuple)):
+                # What was looked through without a match is written down with a snapshot only, and as a position.
+                place.received = max(place.received, place.passed.get(name, 0))
+            place.passed = {}
 
     # Always
 
