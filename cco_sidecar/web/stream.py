@@ -11,8 +11,9 @@ from cco_sidecar.web.channel import SidecarRequest
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 RETRY_MILLISECONDS = 2000
-LINGER_SECONDS = 2.0
-"""How long a connection that is not read may stay after its stream has ended."""
+LINGER_SECONDS = 30.0
+STUCK_LINGER_SECONDS = 2.0
+"""How long a connection may stay after its stream has ended: one that is being read, and one that took nothing."""
 
 HEADERS = {b"X-Accel-Buffering": b"no", b"Connection": b"close"}
 
@@ -61,12 +62,12 @@ class EventStream:
         self._request.write(b": still here\n\n")
 
     def end(self, reason: str) -> None:
-        """Write why it ends, and end it; a connection that takes nothing is cut off after a while."""
+        """Write why it ends, and end it; a connection that does not take that is cut off after a while."""
         request = self._request
+        linger = STUCK_LINGER_SECONDS if self._follower.paused else LINGER_SECONDS
         request.write(b": the stream ends: " + reason.replace("\n", " ").encode() + b"\n\n")
         request.unregisterProducer()
-        if self._follower.paused:
-            request.site.clock.callLater(LINGER_SECONDS, request.channel.cut_off)
+        request.site.clock.callLater(linger, request.channel.cut_off)
         self._done.callback(None)
 
     def pauseProducing(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jwt
-import pytest
 
 from tests.web.sidecar import PATIENCE_SECONDS, Client, Sidecar, until
 
@@ -171,21 +170,42 @@ def test_shutdown(start: Callable[..., Sidecar]) -> None:
         stopping.result(PATIENCE_SECONDS)
 
 
-@pytest.mark.timeout(60)
+@contextmanager
+def unread(agent: Client) -> Iterator[socket.socket]:
+    """Open a stream of the agent's issue that nobody reads, with as small a buffer as there is."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_SECONDS)
+        connection.connect(("127.0.0.1", agent.sidecar.port))
+        connection.sendall(agent.raw("GET", f"/api/events/stream?issue={agent.issue_id}"))
+        agent.sidecar.until_parked(1)
+        yield connection
+
+
 def test_slow_reader(sidecar: Sidecar) -> None:
-    """A connection that is not read is dropped, while another gets everything."""
+    """A connection that is not read is dropped and cut off, while another gets everything."""
     agent = sidecar.agent()
-    slow = socket.socket()
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    slow.settimeout(PATIENCE_SECONDS)
-    slow.connect(("127.0.0.1", sidecar.port))
-    slow.sendall(agent.raw("GET", f"/api/events/stream?issue={agent.issue_id}"))
-    sidecar.until_parked(1)
-    with following(agent, issue=agent.issue_id) as stream:
-        stream.block()
+    with unread(agent):
+        with following(agent, issue=agent.issue_id) as stream:
+            stream.block()
+            for n in range(20):
+                agent.publish("count", n=n, text="x" * 500_000)
+                assert stream.numbers(1) == [n]
+            sidecar.until_parked(1)
+        until(lambda: not sidecar.service.parts.site.channels, "the slow connection is cut off")
+
+
+def test_late_reader(sidecar: Sidecar) -> None:
+    """Who was dropped and reads after all gets what was sent, in order, and why there is no more."""
+    agent = sidecar.agent()
+    with unread(agent) as connection:
         for n in range(20):
             agent.publish("count", n=n, text="x" * 500_000)
-            assert stream.numbers(1) == [n]
-        sidecar.until_parked(1)
-    until(lambda: not sidecar.service.parts.site.channels, "the slow connection is cut off")
-    slow.close()
+        sidecar.until_parked(0)
+        response = http.client.HTTPResponse(connection, method="GET")
+        response.begin()
+        *blocks, last, end = response.read().decode().split("\n\n")
+    assert (last, end) == (": the stream ends: events came faster than this connection was read", "")
+    given = [json.loads(block.partition("data: ")[2])["data"]["n"] for block in blocks[1:]]
+    assert given == list(range(len(given)))
+    assert 0 < len(given) < 20
