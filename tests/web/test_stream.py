@@ -6,10 +6,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import jwt
 
+from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.web.stream import STUCK_LINGER_SECONDS, EventStream
+from tests.fakes import EventHouse
 from tests.web.sidecar import PATIENCE_SECONDS, Client, Sidecar, until
 
 Block = dict[str, str]
@@ -209,3 +213,19 @@ def test_late_reader(sidecar: Sidecar) -> None:
     given = [json.loads(block.partition("data: ")[2])["data"]["n"] for block in blocks[1:]]
     assert given == list(range(len(given)))
     assert 0 < len(given) < 20
+
+
+def test_cut_off() -> None:
+    """A connection that takes nothing does not outlive its stream by more than a moment."""
+    house, request = EventHouse(), Mock()
+    request.site.clock = house.clock
+    followers = house.hub.followers
+    follower = followers.open(house.reader(), Selection(), resume=None, since=None, until=None)
+    stream = EventStream(followers, follower, request)
+    followers.begin(follower, stream, 3600)
+    stream.pauseProducing()
+    house.hub.drain()
+    house.clock.advance(STUCK_LINGER_SECONDS - 0.1)
+    request.channel.cut_off.assert_not_called()
+    house.clock.advance(0.1)
+    request.channel.cut_off.assert_called_once_with()
