@@ -358,6 +358,11 @@ class SidecarChannel(HTTPChannel):
             self._lose_carried()
         super().connectionLost(reason)
 
+    def cut_off(self) -> None:
+        """End the connection now, read or not."""
+        if self in self.site.channels:
+            self.transport.abortConnection()
+
     def drain(self) -> None:
         """Close now if nothing is going on; else after the answer in hand, or once it has been received."""
         if not self.requests and not self._carried:

@@ -19,8 +19,9 @@ from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import Claims, TokenAuthority
 from cco_sidecar.errors import ForeignPublisher, InvalidEvent, InvalidParameter, PermissionMissing
-from cco_sidecar.web.codec import Reply, compact
+from cco_sidecar.web.codec import Reply, Stream, compact
 from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
+from cco_sidecar.web.stream import EVENT_STREAM, HEADERS, EventStream, opening
 
 MOST_TYPES = 64
 
@@ -80,8 +81,8 @@ class WaitAnswer(msgspec.Struct):
     oldest_cursor: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class HistoryQuery(ProjectQuery):
-    """Which retained events, and in what order."""
+class SelectionQuery(ProjectQuery):
+    """Which events, from where to where."""
 
     type: Text | None = None
     topic: Text | None = None
@@ -91,6 +92,11 @@ class HistoryQuery(ProjectQuery):
     issue: Text | None = None
     since: Place | None = None
     until: Place | None = None
+
+
+class HistoryQuery(SelectionQuery):
+    """Which retained events, and in what order."""
+
     limit: Limit = 100
     order: Literal["asc", "desc"] = "desc"
 
@@ -193,16 +199,8 @@ class EventsAPI:
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
         """List retained events."""
         query, hub = call.query, call.project.hub
-        selection = Selection(
-            types=None if query.type is None else _types(query.type),
-            topic=_topic(query.topic),
-            filter=_filter(query.filter),
-            publisher=None if query.publisher is None else identifier(query.publisher, "publisher"),
-            correlation_id=query.correlation_id,
-            issue_id=None if query.issue is None else identifier(query.issue, "issue"),
-        )
         page = hub.history(
-            selection,
+            _selection(query),
             since=query.since,
             until=query.until,
             limit=query.limit,
@@ -216,6 +214,24 @@ class EventsAPI:
             }
         )
 
+    async def stream(self, call: Call[SelectionQuery, None]) -> Reply:
+        """Give events as they come, on a connection that stays open."""
+        query, request, followers = call.query, call.request, call.project.hub.followers
+        resume = request.getHeader("last-event-id")
+        follower = followers.open(
+            self._reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
+        )
+        # Whatever becomes of the request, the place is given back.
+        request.notifyFinish().addBoth(lambda _: followers.leave(follower))
+        # The end of the stream is the end of the connection, as proxies and readers expect it.
+        request.channel.persistent = 0
+        start = opening(followers.cursor(follower))
+        if request.method == b"HEAD":
+            return Stream(start, headers=HEADERS, content_type=EVENT_STREAM)
+        left = call.holder.exp - self._clock.seconds()
+        stream = EventStream(followers, follower, request)
+        return Stream(start, headers=HEADERS, content_type=EVENT_STREAM, more=lambda _: stream.run(left))
+
     async def get(self, call: Call[ProjectQuery, None]) -> Reply:
         """Give one event."""
         return Reply(call.project.hub.get(call.path["event_id"]).encoded)
@@ -226,6 +242,17 @@ async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name:
     before = hub.delivery_before(reader, selection, name)
     if before is not None and before.probe is not None:
         await before.probe()
+
+
+def _selection(query: SelectionQuery) -> Selection:
+    return Selection(
+        types=None if query.type is None else _types(query.type),
+        topic=_topic(query.topic),
+        filter=_filter(query.filter),
+        publisher=None if query.publisher is None else identifier(query.publisher, "publisher"),
+        correlation_id=query.correlation_id,
+        issue_id=None if query.issue is None else identifier(query.issue, "issue"),
+    )
 
 
 def _published(hub: EventHub, event: Event, notified: Any) -> PublishAnswer:

@@ -58,6 +58,8 @@ def route_table(api: APIs) -> Sequence[Route]:
               query=events.WaitQuery, answer=events.WaitAnswer),
         Route("GET", "/api/events", api.events.history, "List retained events.", ANY_AGENT,
               query=events.HistoryQuery, answer=events.HistoryAnswer),
+        Route("GET", "/api/events/stream", api.events.stream, "Follow events (Server-Sent Events).", ANY_AGENT,
+              query=events.SelectionQuery),
         Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",

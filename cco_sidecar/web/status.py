@@ -126,8 +126,8 @@ class Sources:
 
     @property
     def parked(self) -> int:
-        """How many polls are parked now."""
-        return sum(len(project.hub.waiters) for project in self.projects)
+        """How many polls are parked, and streams open, now."""
+        return sum(len(project.hub.waiters) + len(project.hub.followers) for project in self.projects)
 
 
 class CacheNumbers(Protocol):

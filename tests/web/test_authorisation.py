@@ -105,6 +105,7 @@ class Scene:
         """Send the request that the route is for."""
         usual: dict[str, dict[str, object]] = {
             "/api/events/wait/<types>": {"timeout": 0},
+            "/api/events/stream": {"since": "earliest", "until": "latest"},
             "/api/results": {"older_than_seconds": 10**9} if route.method == "DELETE" else {},
         }
         return who.request(route.method, self.path(route), self.body(route), **{**usual.get(route.path, {}), **query})
@@ -177,6 +178,7 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/events/<event_type>": Row(P, "202", "202", "202", "202", "202"),
     "GET /api/events/wait/<types>": anybody(),
     "GET /api/events": anybody(),
+    "GET /api/events/stream": anybody(),
     "GET /api/events/<event_id>": anybody(other_project=N),
     "GET /api/context/<issue_id>/<agent_type>": Row(P, "200", A, "200", "200", "200"),
     "DELETE /api/cache/context/<issue_id>": admin_only(),

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from cco_sidecar.core.events.event import Event, EventBody, Priority, cursor, down_cursor, event_id, parse_cursor
+from cco_sidecar.core.events.following import Followers
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.starting import Log
@@ -77,6 +78,7 @@ class EventHub:
     _on_delivery: Callable[[float], None]  # seconds from publish to a parked poll's answer
     kinds: tuple[str, ...] = ("log", "event")
     waiters: Waiters = field(init=False)
+    followers: Followers = field(init=False)
     log_id: str = ""
     published_total: int = 0
     delivered_total: int = 0
@@ -88,6 +90,8 @@ class EventHub:
 
     def __attrs_post_init__(self) -> None:
         self.waiters = Waiters(self._clock, self.project_id, self._room)
+        self.followers = Followers(self._clock, self.project_id, self._room, self._places, self._gave)
+        self.observe(self.followers.show)
 
     def open(self) -> None:
         """Begin, after recovery; a new log gets its id."""
@@ -178,10 +182,14 @@ class EventHub:
             return False
         delivery = self._offer(waiter.subscription, event.sequence)
         answer = Answer([event], event.sequence, gap=waiter.gap, delivery=delivery)
-        self.delivered_total += 1
         self.waiters.release(waiter, answer)
-        self._on_delivery(max(0.0, self._clock.seconds() - event.at))
+        self._gave(event, live=True)
         return True
+
+    def _gave(self, event: Event, live: bool) -> None:
+        self.delivered_total += 1
+        if live:
+            self._on_delivery(max(0.0, self._clock.seconds() - event.at))
 
     # Waiting
 
@@ -275,22 +283,25 @@ class EventHub:
         self.waiters.release(waiter, Answer([], self._shown, timeout=True, gap=waiter.gap))
 
     def end_polls(self, token_ids: Iterable[str], refusal: Refusal) -> None:
-        """End the polls that are parked under these tokens."""
+        """End the polls that are parked, and the streams, under these tokens."""
         ended = frozenset(token_ids)
+        self.followers.end_tokens(ended, refusal)
         for waiter in self.waiters.parked():
             if waiter.reader.token_id in ended:
                 self.waiters.refuse(waiter, refusal)
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
-        """End the polls and the subscriptions of an agent that is gone."""
+        """End the polls, the streams and the subscriptions of an agent that is gone."""
+        self.followers.end_agent(agent, refusal)
         for waiter in self.waiters.parked():
             if waiter.reader.agent == agent:
                 self.waiters.refuse(waiter, refusal)
         self.subscriptions.end(agent)
 
     def drain(self) -> None:
-        """Answer every parked poll, empty and with its cursor unmoved, and park no more."""
+        """Answer every parked poll, empty and with its cursor unmoved, end every stream, and park no more."""
         self._draining = True
+        self.followers.drain()
         for waiter in self.waiters.parked():
             self.waiters.release(waiter, Answer([], waiter.start, gap=waiter.gap))
 
