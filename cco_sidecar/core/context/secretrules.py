@@ -103,7 +103,7 @@ class Rule:
 
 def _near(name: str, word: str, value: str, check: Check = is_no_example) -> Rule:
     """Make the rule for values that mean something only beside a word: ``HEROKU_API_KEY = "…"``."""
-    return Rule(name, f"(?i){word}", rf"(?i){word}[\w.-]{{0,40}}{_ASSIGN}[\"'`]?({value})\b", check)
+    return Rule(name, f"(?i){word}", rf"(?i){word}[\w.-]{{0,40}}{_ASSIGN}[\"'`]?({value})(?:[^A-Za-z0-9_/+]|$)", check)
 
 
 _HEX = "[0-9a-fA-F]"
