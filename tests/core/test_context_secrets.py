@@ -50,7 +50,7 @@ SECRETS = {
     "github-fine-grained-token": "github" + "_pat_" + letters(22) + "_" + letters(59),
     "gitlab-token": "gl" + "pat-" + letters(20),
     "slack-token": "xo" + "xb-123456789012-" + letters(24),
-    "slack-webhook": "https://hooks.slack" + ".com/services/{}|T0" + letters(8) + "/B0" + letters(8) + "/" + letters(24),
+    "slack-webhook": "https://hooks.slack" + ".com/services/{}|T" + letters(9) + "/B" + letters(40),
     "stripe-key": "sk" + "_live_" + letters(24),
     "stripe-key r": "rk" + "_live_" + letters(24),
     "google-api-key": "AI" + "za" + letters(35),
@@ -217,6 +217,17 @@ def test_json_values() -> None:
     assert redacted == {
         "a": ["use it", {"[REDACTED:aws-access-key-id]": 1}], "password": "[REDACTED:password]", "token": None, "n": 3,
     }  # fmt: skip
+
+
+def test_deep_value() -> None:
+    """A value that is nested as deep as a body may be ends no gathering, and hides nothing."""
+    value: object = AWS_ID
+    for _ in range(900):
+        value = [value]
+    redacted, count = redact_value(value)
+    assert count == 1
+    assert "[REDACTED:nesting]" in str(redacted)
+    assert AWS_ID not in str(redacted)
 
 
 pieces = st.sampled_from(

@@ -164,7 +164,8 @@ RULES = (
         rf"{_START}([MNO][A-Za-z0-9_-]{{23,27}}\.[A-Za-z0-9_-]{{6}}\.[A-Za-z0-9_-]{{27,}})"), looks_random),
     Rule("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     Rule("jwe", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{10,}){4}"),
-    Rule("azure-account-key", "(?i)(?:account|access)key", r"(?i)(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})"),
+    Rule("azure-account-key", "(?i)(?:account|access)key", (
+        r"(?i)(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})")),
     Rule("azure-sas-signature", "sig=", r"[?&;]sig=([A-Za-z0-9%+/=_-]{40,})"),
     Rule("azure-client-secret", "8Q~", r"[A-Za-z0-9_~.-]{3}[78]Q~[A-Za-z0-9_~.-]{31,34}"),
     Rule("heroku-key", "HRKU-", r"HRKU-[A-Za-z0-9_-]{36,}"),
@@ -179,7 +180,8 @@ RULES = (
     Rule("square-token", "EAAA|sq0", r"(?:EAAA[A-Za-z0-9_-]{60}|sq0(?:atp|csp|idp)-[A-Za-z0-9_-]{22,})"),
     Rule("facebook-token", "EAA", rf"{_START}(EAA[A-Za-z0-9]{{100,}})"),
     Rule("postman-key", "PMAK-", r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
-    Rule("doppler-token", r"dp\.", rf"{_START}(dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{{2,35}}\.)?[A-Za-z0-9]{{40,}})"),
+    Rule("doppler-token", r"dp\.", (
+        rf"{_START}(dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{{2,35}}\.)?[A-Za-z0-9]{{40,}})")),
     Rule("vault-token", r"hv[sbr]\.", rf"{_START}(hv[sbr]\.[A-Za-z0-9_-]{{24,}})"),
     Rule("databricks-token", "dapi", rf"{_START}(dapi[a-f0-9]{{32}}(?:-[0-9])?)\b"),
     Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|ATBB[A-Za-z0-9]{32})"),
@@ -196,17 +198,22 @@ RULES = (
     Rule("authorization", "(?i)authorization|bearer", (
         r"(?i)(?:authorization[\"']?\s{0,4}[:=,]\s{0,4}[fbr]?[\"']?(?:bearer|basic|token|digest)?|\bbearer)[ \t]+"
         r"([A-Za-z0-9._~+/=-]{16,})"), looks_random),
-    Rule("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/@\"'`<>]{3,})@[A-Za-z0-9\[$%{]", is_password),
+    Rule("url-password", "://", (
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/@\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
     Rule("url-parameter", "[?&]", (
         r"(?i)[?&](?:[a-z_-]*(?:token|secret|password|signature|api_?key)|key|sig)=([A-Za-z0-9%._~+/-]{16,})"), looks_random),
     Rule("command-option", "--[a-z-]*(?:pass|token|key|secret)", (
-        r"--[a-z-]*(?:password|passwd|token|api-?key|access-?key|secret|secret-?key)(?:=|[ \t]+)[\"']?([^\s\"'`<>$]{8,})"), looks_random),
+        r"--[a-z-]*(?:password|passwd|token|api-?key|access-?key|secret|secret-?key)"
+        r"(?:=|[ \t]+)[\"']?([^\s\"'`<>$]{8,})"), looks_random),
     Rule("password", f"(?i){_PASSWORD_WORDS}", (
-        rf"(?i){_PASSWORD_WORDS}[\w.-]{{0,40}}{_ASSIGN}(?:\"([^\"\s\\]{{8,}})\"|'([^'\s\\]{{8,}})'|`([^`\s\\]{{8,}})`)"), looks_chosen),
+        rf"(?i){_PASSWORD_WORDS}[\w.-]{{0,40}}{_ASSIGN}"
+        rf"(?:\"([^\"\s\\]{{8,}})\"|'([^'\s\\]{{8,}})'|`([^`\s\\]{{8,}})`)"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORDS}", (
-        rf"(?i)\b{_PASSWORD_WORDS}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{8,}})[ \t]*(?:[;,\"']|$)"), looks_random_unquoted),
+        rf"(?i)\b{_PASSWORD_WORDS}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{8,}})"
+        rf"[ \t]*(?:[;,\"']|$)"), looks_random_unquoted),
     Rule("secret", f"(?i){_SECRET_WORDS}", (
-        rf"(?i){_SECRET_WORDS}[\w.-]{{0,40}}{_ASSIGN}(?:\\?\"([^\"\s\\]{{16,}})\\?\"|\\?'([^'\s\\]{{16,}})\\?'|`([^`\s\\]{{16,}})`)"), looks_random),
+        rf"(?i){_SECRET_WORDS}[\w.-]{{0,40}}{_ASSIGN}"
+        rf"(?:\\?\"([^\"\s\\]{{16,}})\\?\"|\\?'([^'\s\\]{{16,}})\\?'|`([^`\s\\]{{16,}})`)"), looks_random),
     Rule("secret", f"(?i){_SECRET_WORDS}", (
         rf"(?im)^[ \t+>#-]*(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET_WORDS}[\w.-]*[ \t]*[:=][ \t]*"
         r"([^\s\"'`,;(){}\[\]<>$]{16,})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),

@@ -10,6 +10,7 @@ from cco_sidecar.core.context.secretrules import RULES, Rule
 
 _ROUNDS = 4
 _TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
+_DEEPEST = 64
 _MARK = "[REDACTED:"
 
 
@@ -26,13 +27,10 @@ def redact(text: str) -> tuple[str, Counter[str]]:
     What is redacted already stays as it is.
     """
     counts: Counter[str] = Counter()
-    hits = _triggered(text)
-    if not hits:
-        return text, counts
     data = text.encode("utf-8", "surrogatepass")
     # A replacement can bring to light what stood behind it; hardly ever does it do so twice.
     for _ in range(_ROUNDS):
-        spans = _disjoint(_spans(data, hits))
+        spans = _disjoint(_spans(data))
         if not spans:
             break
         counts.update(span.rule for span in spans)
@@ -40,25 +38,30 @@ def redact(text: str) -> tuple[str, Counter[str]]:
     return (data.decode("utf-8", "surrogatepass") if counts else text), counts
 
 
-def redact_value(value: object) -> tuple[object, int]:
-    """Replace the secrets in all strings of a JSON value, names of members too; also give how many there were."""
+def redact_value(value: object, depth: int = _DEEPEST) -> tuple[object, int]:
+    """Replace the secrets in all strings of a JSON value, names of members too; also give how many there were.
+
+    Lists and objects more than ``depth`` deep are replaced as a whole: who reads one must look into it by recursion.
+    """
     if isinstance(value, str):
         text, counts = redact(value)
         return text, counts.total()
+    if isinstance(value, list | tuple | dict) and not depth:
+        return f"{_MARK}nesting]", 1
     if isinstance(value, list | tuple):
-        members = [redact_value(member) for member in value]
+        members = [redact_value(member, depth - 1) for member in value]
         return [member for member, _ in members], sum(count for _, count in members)
     if isinstance(value, dict):
-        return _redact_members(value)
+        return _redact_members(value, depth - 1)
     return value, 0
 
 
-def _redact_members(value: dict[str, object]) -> tuple[dict[str, object], int]:
+def _redact_members(value: dict[str, object], depth: int) -> tuple[dict[str, object], int]:
     found: dict[str, object] = {}
     total = 0
     for name, member in value.items():
         shown, in_name = redact(name)
-        redacted, count = redact_value(member)
+        redacted, count = redact_value(member, depth)
         if isinstance(member, str) and not count:
             redacted, count = _redact_named(name, member)
         found[shown] = redacted
@@ -93,12 +96,8 @@ _TRIGGERS = _trigger_set()
 _PATTERNS = [_compiled(rule) for rule in RULES]
 
 
-def _triggered(text: str) -> Sequence[int]:
-    return sorted(_TRIGGERS.Match(text.encode("utf-8", "surrogatepass")) or ())
-
-
-def _spans(data: bytes, hits: Sequence[int]) -> Iterator[_Span]:
-    for index in hits:
+def _spans(data: bytes) -> Iterator[_Span]:
+    for index in sorted(_TRIGGERS.Match(data) or ()):
         rule = RULES[index]
         for match in _PATTERNS[index].finditer(data):
             group = match.lastindex or 0
@@ -112,14 +111,15 @@ def _disjoint(spans: Iterator[_Span]) -> list[_Span]:
     merged: list[_Span] = []
     for span in sorted(spans, key=lambda one: one.start):
         if merged and span.start < merged[-1].end:
-            last = merged.pop()
-            span = _Span(last.start, max(last.end, span.end), last.rule)
-        merged.append(span)
+            last = merged[-1]
+            merged[-1] = _Span(last.start, max(last.end, span.end), last.rule)
+        else:
+            merged.append(span)
     return merged
 
 
 def _replaced(data: bytes, spans: Sequence[_Span]) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     at = 0
     for span in spans:
         parts += (data[at : span.start], f"{_MARK}{span.rule}]".encode())
