@@ -18,7 +18,7 @@ _LEAST_ENTROPY = 3.0
 _LEAST_PASSWORD_ENTROPY = 2.5
 
 _START = r"(?:\b|\\[nrt])"
-_ASSIGN = r"[\"'`]?\]?[ \t]*(?::[ \t]*[A-Za-z_][\w.]*[ \t]*=|=>|:=|[:=]|,)[ \t]*(?:[A-Za-z]{1,2})?"
+_ASSIGN = r"[\"'`]?\]?[ \t]*(?::[ \t]*&?[A-Za-z_][\w.]*[ \t]*=|=>|:=|[:=]|,)[ \t]*(?:[A-Za-z]{1,2})?"
 _END = r"-?-----END "
 _BODY = r"(?:[^-]|-{1,4}[^-])*?"
 _GAP = r"(?:\s|\\[nr]|[\"'+>#,-]){1,40}"
@@ -201,7 +201,8 @@ RULES = (
     Rule("url-password", "://", (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/@\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
     Rule("url-parameter", "[?&]", (
-        r"(?i)[?&](?:[a-z_-]*(?:token|secret|password|signature|api_?key)|key|sig)=([A-Za-z0-9%._~+/-]{16,})"), looks_random),
+        r"(?i)[?&](?:[a-z_-]*(?:token|secret|password|signature|api_?key)|key|sig)="
+        r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
     Rule("command-option", "--[a-z-]*(?:pass|token|key|secret)", (
         r"--[a-z-]*(?:password|passwd|token|api-?key|access-?key|secret|secret-?key)"
         r"(?:=|[ \t]+)[\"']?([^\s\"'`<>$]{8,})"), looks_random),
@@ -211,6 +212,15 @@ RULES = (
     Rule("password", f"(?i){_PASSWORD_WORDS}", (
         rf"(?i)\b{_PASSWORD_WORDS}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{8,}})"
         rf"[ \t]*(?:[;,\"']|$)"), looks_random_unquoted),
+    Rule("password", "PASS|PWD", (
+        r"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD)[A-Z0-9_]*="
+        r"([^\s\"'`,;(){}\[\]<>$]{8,})"), looks_chosen),
+    Rule("password", f"(?i){_PASSWORD_WORDS}:", (
+        rf"(?im)^[ \t>#+-]*[\w.-]*{_PASSWORD_WORDS}:[ \t]+"
+        r"([^\s\"'`,;(){}\[\]<>$]{8,})[ \t\r]*$"), looks_random_unquoted),
+    Rule("password", f"(?i){_PASSWORD_WORDS}", (
+        rf"(?i)<[\w:.-]*{_PASSWORD_WORDS}[\w.-]*>([^<>\s]{{6,}})</"), looks_chosen),
+    Rule("password", "machine", r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
     Rule("secret", f"(?i){_SECRET_WORDS}", (
         rf"(?i){_SECRET_WORDS}[\w.-]{{0,40}}{_ASSIGN}"
         rf"(?:\\?\"([^\"\s\\]{{16,}})\\?\"|\\?'([^'\s\\]{{16,}})\\?'|`([^`\s\\]{{16,}})`)"), looks_random),
