@@ -218,3 +218,34 @@ def test_many_at_once(reader: Callable[[], Client]) -> None:
     answers = [future.result() for future in asked]
     assert len({answer.headers["ETag"] for answer in answers}) == 1
     assert all(answer.status == 200 for answer in answers)
+
+
+def test_secrets_in_text(reader: Callable[[], Client]) -> None:
+    """A secret in a file, a diff, a commit, a branch or a result is replaced and counted; none is told in part."""
+    agent = reader()
+    keys = ["AK" + "IA" + name * 14 + "7Q" for name in "BCDEF"]
+    keys = [key[:4] + "Z2X9W4V7"[place : place + 3] + key[7:13] + "H3K5M8P" for place, key in enumerate(keys)]
+    in_file, in_diff, in_commit, in_branch, in_result = keys
+    root = agent.sidecar.settings.projects["alpha"]
+    (root / "deploy.py").write_text(f'KEY = "{in_file}"\n')
+    git(root, "checkout", "-q", "-b", f"try-{in_branch}")
+    git(root, "commit", "-q", "-am", "words " * 331 + f"key: {in_commit}")  # where messages are cut
+    (root / "app.py").write_text(f'KEY = "{in_diff}"\n')
+    body = {
+        "agent_id": agent.agent_id,
+        "agent_type": "python-specialist",
+        "issue_id": agent.issue_id,
+        "project_id": "alpha",
+        "result": {"status": "success", "decisions": [{"why": f"use {in_result}"}], "files_modified": ["app.py"]},
+    }
+    agent.post("/api/results", body).ok(201)
+    answer = context(agent)
+    text = answer.body.decode()
+    assert not [key for key in keys if key[:10] in text or key[-10:] in text]
+    found = answer.ok()["context"]
+    assert "[REDACTED:aws-access-key-id]" in text
+    assert found["git_context"]["branch"] == "try-[REDACTED:aws-access-key-id]"
+    assert found["previous_agent_outputs"][0]["decisions"] == [{"why": "use [REDACTED:aws-access-key-id]"}]
+    # Two files, the diff of one, a commit, the branch and a decision.
+    assert found["metadata"]["redactions"] == 6
+    assert without_moment(context(agent, refresh="true")) == without_moment(answer)

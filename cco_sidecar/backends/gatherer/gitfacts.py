@@ -9,6 +9,7 @@ from cco_sidecar.backends.gatherer.git import GitError
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.core.context.project import Commit
 from cco_sidecar.core.context.redaction import without_userinfo
+from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.times import rfc3339
 
 LISTING_BYTES = 64 << 20
@@ -178,13 +179,17 @@ def _commits(data: bytes) -> Iterator[Commit]:
         if len(fields) < 4 or not fields[2].isdigit():
             continue  # cut off at the bound
         files = list(_names(tokens[start + 5 : end]))
+        # Before the cut, or half a secret would stay that no rule knows.
+        message, in_message = redact(fields[3].strip())
+        author, in_author = redact(fields[1])
         yield Commit(
             hash=fields[0],
-            message=fields[3].strip()[:_MESSAGE_CHARACTERS],
-            author=fields[1],
+            message=message[:_MESSAGE_CHARACTERS],
+            author=author,
             timestamp=rfc3339(min(int(fields[2]), 253_402_300_799)),
             files=files[:COMMIT_FILES],
             bulk=len(files) > COMMIT_FILES,
+            redactions=in_message.total() + in_author.total(),
         )
 
 

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Callable, Sequence
 
+from attrs import evolve
+
 from cco_sidecar.backends.gatherer.git import GitError
 from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, history, remote
 from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
@@ -25,6 +27,7 @@ from cco_sidecar.core.context.project import (
     Unreadable,
 )
 from cco_sidecar.core.context.redaction import is_secret_name
+from cco_sidecar.core.context.secrets import redact
 
 FILE_BYTES = 1 << 20
 MOST_CHANGES = 200
@@ -44,7 +47,7 @@ def reader(root: Root, check: Checkpoint) -> Reader:
 
 
 def read_text(root: Root, path: str) -> Text | Unreadable:
-    """Read a file of at most 1 MB as text; bytes that are no UTF-8 become U+FFFD."""
+    """Read a file of at most 1 MB as text; bytes that are no UTF-8 become U+FFFD, and secrets are replaced."""
     try:
         found = root.read(path, FILE_BYTES)
     except NotRegularError:
@@ -55,7 +58,8 @@ def read_text(root: Root, path: str) -> Text | Unreadable:
         return Unreadable(BINARY)
     if not found.whole:
         return Unreadable(TOO_BIG)
-    return Text(found.data.decode("utf-8", "replace"), hashlib.sha256(found.data).hexdigest())
+    content, counts = redact(found.data.decode("utf-8", "replace"))
+    return Text(content, hashlib.sha256(found.data).hexdigest(), counts.total())
 
 
 def project_of(root: Root, repository: Repository | None, found: Survey, check: Checkpoint) -> Project:
@@ -88,13 +92,24 @@ def _git_facts(
         except GitError as error:
             warnings.append(f"History or diffs are missing: {error}")
     name, url = remote(repository.config, listing.branch)
-    changes = [Change(path, listing.statuses[path], texts.get(path, "")) for path in listed]
-    return GitFacts(listing.branch, listing.head, commits, changes, name, url, len(changed) - len(listed))
+    changes = [_change(path, listing.statuses[path], texts.get(path, "")) for path in listed]
+    (branch, name, url), count = _redacted(listing.branch, name, url)
+    return GitFacts(branch, listing.head, commits, changes, name, url, len(changed) - len(listed), count)
+
+
+def _change(path: str, status: str, diff: str) -> Change:
+    shown, counts = redact(diff)
+    return Change(path, status, shown, counts.total())
+
+
+def _redacted(*names: str | None) -> tuple[list[str | None], int]:
+    pairs = [(None, 0) if name is None else ((found := redact(name))[0], found[1].total()) for name in names]
+    return [name for name, _ in pairs], sum(count for _, count in pairs)
 
 
 def _visible(commit: Commit, rules: IgnoreRules) -> Commit:
     files = [path for path in commit.files if not rules.excludes(path)]
-    return Commit(commit.hash, commit.message, commit.author, commit.timestamp, files, commit.bulk)
+    return evolve(commit, files=files)
 
 
 def _with_diff(paths: Sequence[str], listing: Listing, files: Sequence[ProjectFile]) -> list[str]:

@@ -63,6 +63,7 @@ def assemble(request: ContextRequest, project: Project, selection: Selection, re
     fragments = joined(files.fragments)
     omissions = [*files.omitted, *project.omissions, *selection.omitted]
     omitted = omitted_section(omissions, left - len(fragments) - len(b',"redactions":'))
+    redactions = files.redactions + git.redactions + results.redactions
     truncated = files.cut or any(section.cut for section in (metadata, structure, git, results))
     return Assembled(
         b"".join(
@@ -77,7 +78,7 @@ def assemble(request: ContextRequest, project: Project, selection: Selection, re
                 results.json,
                 b',"metadata":',
                 metadata.json[:-1],
-                b',"redactions":%d}},' % files.redactions,
+                b',"redactions":%d}},' % redactions,
                 b'"truncated":true,"truncation_strategy":"smart"'
                 if truncated
                 else b'"truncated":false,"truncation_strategy":"none"',

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,10 +26,14 @@ def shown(path: str) -> str:
 
 @frozen
 class Fitted:
-    """A JSON text within its bound; ``cut`` says that something had to be left out."""
+    """A JSON text within its bound; ``cut`` says that something had to be left out.
+
+    ``redactions`` counts the secrets that were replaced in what it has.
+    """
 
     json: bytes
     cut: bool = False
+    redactions: int = field(default=0, kw_only=True)
 
 
 @frozen

@@ -27,6 +27,7 @@ def git_section(git: GitFacts | None, most_bytes: int) -> Fitted:
     return Fitted(
         body % (branch, head, commits.json, diffs.json, remote, url),
         changes.cut or commits.cut or diffs.cut or git.more_changes > 0,
+        redactions=git.redactions + diffs.redactions + sum(one.redactions for one in shown_commits[: commits.count]),
     )
 
 
@@ -34,13 +35,16 @@ def _with_diffs(changes: Sequence[Change], room: int) -> Fitted:
     """Encode changes; ``room`` is what their diffs may add."""
     parts = []
     cut = False
+    redactions = 0
     for change in changes:
         part, plain = encode(_change(change, change.diff)), encode(_change(change, ""))
         if len(part) - len(plain) > room:
             part, cut = plain, True
+        else:
+            redactions += change.redactions
         room -= len(part) - len(plain)
         parts.append(part)
-    return Fitted(joined(parts), cut)
+    return Fitted(joined(parts), cut, redactions=redactions)
 
 
 def _change(change: Change, diff: str) -> dict[str, str]:

@@ -35,7 +35,10 @@ class Omission:
 
 @frozen
 class Commit:
-    """A commit reachable from HEAD; ``files`` are the first of those it changed, ``bulk`` says there were more."""
+    """A commit reachable from HEAD; ``files`` are the first of those it changed, ``bulk`` says there were more.
+
+    ``redactions`` counts the secrets that were replaced in its message and author.
+    """
 
     hash: str
     message: str
@@ -43,20 +46,28 @@ class Commit:
     timestamp: str
     files: Sequence[str]
     bulk: bool = False
+    redactions: int = 0
 
 
 @frozen
 class Change:
-    """An uncommitted change; ``diff`` is against HEAD and "" where there is none to show."""
+    """An uncommitted change; ``diff`` is against HEAD and "" where there is none to show.
+
+    ``redactions`` counts the secrets that were replaced in the diff.
+    """
 
     path: str
     status: str
     diff: str = ""
+    redactions: int = 0
 
 
 @frozen
 class GitFacts:
-    """The git section; ``commits`` is longer than what is shown, since it also ranks files."""
+    """The git section; ``commits`` is longer than what is shown, since it also ranks files.
+
+    ``redactions`` counts the secrets that were replaced in the names of branch and remote.
+    """
 
     branch: str | None
     head: str | None
@@ -65,6 +76,7 @@ class GitFacts:
     remote: str | None
     remote_url: str | None
     more_changes: int = 0
+    redactions: int = 0
 
 
 @frozen
@@ -84,7 +96,10 @@ class Project:
 
 @frozen
 class Text:
-    """The text of a file; ``checksum`` is the SHA-256 (hex) of its bytes on disk."""
+    """The text of a file, without its secrets; ``checksum`` is the SHA-256 (hex) of its bytes on disk.
+
+    ``redactions`` counts the secrets that were replaced.
+    """
 
     content: str = field(repr=False)
     checksum: str

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cco_sidecar.core.context.fitting import Fitted, FittedList, encode, fit_list, joined, shown, tail_of
 from cco_sidecar.core.context.project import Omission, Project
 from cco_sidecar.core.context.request import PreviousOutput
+from cco_sidecar.core.context.secrets import redact_value
 
 LISTED_OMISSIONS = 500
 _WORTH_CUTTING = 64
@@ -24,21 +25,28 @@ def structure_section(project: Project, most_bytes: int) -> Fitted:
 
 
 def results_section(results: Sequence[PreviousOutput], most_bytes: int) -> Fitted:
-    """Encode what earlier agents reported, newest first; the last that goes in may have its lists cut."""
+    """Encode what earlier agents reported, newest first; the last that goes in may have its lists cut.
+
+    The secrets that an agent wrote into it are replaced.
+    """
     parts: list[bytes] = []
+    redactions = 0
     left = most_bytes - 1
     for result in results:
-        decisions, files = list(result.decisions), [shown(path) for path in result.files_affected]
+        decisions, in_decisions = _redacted(result.decisions)
+        files, in_files = _redacted([shown(path) for path in result.files_affected])
         whole = _result(result, encode(decisions), encode(files))
         if len(whole) + 1 > left:
             lists = left - 1 - len(_result(result, b"", b""))
             if lists >= _WORTH_CUTTING:
                 some = fit_list(decisions, lists // 2)
                 parts.append(_result(result, some.json, fit_list(files, lists - len(some.json)).json))
-            return Fitted(joined(parts), True)
+                redactions += in_decisions + in_files
+            return Fitted(joined(parts), True, redactions=redactions)
         parts.append(whole)
+        redactions += in_decisions + in_files
         left -= len(whole) + 1
-    return Fitted(joined(parts))
+    return Fitted(joined(parts), redactions=redactions)
 
 
 def metadata_section(metadata: Mapping[str, object], most_bytes: int) -> Fitted:
@@ -58,6 +66,11 @@ def omitted_section(omissions: Sequence[Omission], most_bytes: int) -> Fitted:
     """Encode the first 500 omissions, as far as they fit."""
     listed = omissions[:LISTED_OMISSIONS]
     return fit_list(({"path": shown(one.path), "size": one.size, "why": one.why} for one in listed), most_bytes)
+
+
+def _redacted(values: Iterable[object]) -> tuple[list[object], int]:
+    pairs = [redact_value(value) for value in values]
+    return [value for value, _ in pairs], sum(count for _, count in pairs)
 
 
 def _directories(paths: Iterable[str]) -> list[str]:
