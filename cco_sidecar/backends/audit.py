@@ -8,11 +8,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import ILogObserver, LogEvent
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from cco_sidecar.logs import AUDIT, as_json
+
+_log = Logger()
 
 MOST_BYTES = 10 * 1024 * 1024
 MOST_WAITING = 10_000
@@ -62,6 +64,7 @@ class AuditLog(Service):
 
     def _lost(self, count: int) -> None:
         self.dropped += count
+        _log.error("{count} lines of the audit log are lost, {total} in all", count=count, total=self.dropped)
 
     def _written(self) -> None:
         self._writing = None

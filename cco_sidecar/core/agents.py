@@ -126,12 +126,6 @@ class Agents:
         """List agents of a project, newest first."""
         return self._project(project_id).rows.select(status, agent_type, issue_id, limit)
 
-    def is_live(self, project_id: str, agent_id: str) -> bool:
-        """Say whether the agent has a process and may act: not once its kill was asked for."""
-        project = self._projects.get(project_id)
-        agent = None if project is None else project.rows.find(agent_id)
-        return agent is not None and agent.status in LIVE and not agent.kill_requested
-
     def knows(self, project_id: str, agent_id: str) -> bool:
         """Say whether the agent was started here."""
         project = self._projects.get(project_id)

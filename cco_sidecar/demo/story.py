@@ -46,10 +46,6 @@ class Story:
         """The types that wait from the beginning."""
         return [step.agent_type for step in self.steps if step.agent_type not in self.late]
 
-    def of_type(self, event_type: str) -> list[Json]:
-        """Give the events of a type."""
-        return [event for event in self.events if event["event_type"] == event_type]
-
     def about(self, agent_type: str) -> list[Json]:
         """Give what an agent published, and what the sidecar published about it."""
         agent_id = self.spawned.get(agent_type, {}).get("agent_id")

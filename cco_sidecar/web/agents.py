@@ -221,20 +221,23 @@ class AgentsAPI:
     async def logs(self, call: Call[LogsQuery, None]) -> Reply:
         """Give what an agent wrote."""
         agent = self._owned(call)
-        text, offset = await self._read_log(agent.agent_id, call.query.tail, 0)
-        if not call.query.follow:
+        query = call.query
+        text, offset = await self._read_log(agent.agent_id, query.tail, 0)
+        if query.tail is not None and not query.follow:
             return Reply(text, content_type=TEXT)
-        return Stream(text, content_type=TEXT, more=lambda request: self._follow(request, agent, offset))
+        return Stream(
+            text, content_type=TEXT, more=lambda request: self._write_on(request, agent, offset, query.follow)
+        )
 
-    async def _follow(self, request: SidecarRequest, agent: Agent, offset: int) -> None:
-        """Write on until the agent has ended and all is written; ends with the peer."""
+    async def _write_on(self, request: SidecarRequest, agent: Agent, offset: int, follow: bool) -> None:
+        """Write the rest of a log, and what still comes until the agent has ended; ends with the peer."""
         while True:
             # Asked before reading: what was written before the end is read after it.
             ended = self._agents.get(agent.project_id, agent.agent_id).ended
             text, offset = await self._read_log(agent.agent_id, None, offset)
             if text:
                 request.write(text)
-            elif ended:
+            elif ended or not follow:
                 return
             else:
                 await request.pause(FOLLOW_SECONDS)

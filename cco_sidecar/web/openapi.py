@@ -10,7 +10,7 @@ from cco_sidecar import __version__
 from cco_sidecar.core.identifiers import PATTERN
 from cco_sidecar.web.codec import Reply
 from cco_sidecar.web.errors import STATUS
-from cco_sidecar.web.routing import Call, NoQuery, Route
+from cco_sidecar.web.routing import Access, Call, NoQuery, Route
 
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 _REFS = "#/components/schemas/{name}"
@@ -56,6 +56,7 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
+        "description": _who(route.access),
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
         "responses": {str(route.status): _answer(route), "default": _error()},
     }
@@ -67,6 +68,18 @@ def _operation(route: Route) -> dict[str, Any]:
             "content": {"application/json": {"schema": {"$ref": _REFS.format(name=route.body.__name__)}}},
         }
     return operation
+
+
+def _who(access: Access) -> str:
+    """Say in a sentence who may call."""
+    if access.open:
+        return "Open: no token is needed."
+    if access.admin:
+        return "The admin alone."
+    scope = " For the agent's own issue." if access.own_issue else ""
+    if access.permission is not None:
+        return f"Agents with the permission {access.permission}.{scope}"
+    return f"Allowed to: {access.owner}, and the admin." if access.owner else f"Any agent of the project.{scope}"
 
 
 def _operation_id(route: Route) -> str:

@@ -48,8 +48,8 @@ class Access:
     """Who may call a route.
 
     ``open`` needs no token; ``admin`` only the admin's. Else any agent, with ``permission`` if one is named; with
-    ``own_issue`` only for the issue that its token names; ``owner`` says whose agent it must be (for the documents:
-    the handler asks the registry).
+    ``own_issue`` only for the issue that its token names; ``owner`` says who exactly, in words, where the handler asks
+    the registry.
     """
 
     open: bool = False

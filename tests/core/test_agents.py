@@ -20,7 +20,7 @@ def test_spawn() -> None:
     assert isinstance(agent, Agent)
     assert (agent.status, agent.process_id, agent.exit_code) == ("running", 1001, None)
     assert house.said == [("agent_spawned", "a1", "running")]
-    assert house.agents.is_live("p", "a1")
+    assert not house.agents.is_gone("p", "a1")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_end(exit_code: int | None, timed_out: bool, status: str, event: str) ->
     agent = house.agents.get("p", "a1")
     assert (agent.status, agent.exit_code, agent.ended_at, agent.timed_out) == (status, exit_code, 42.0, timed_out)
     assert house.said[1:] == [(event, "a1", status)]
-    assert not house.agents.is_live("p", "a1")
+    assert house.agents.is_gone("p", "a1")
     assert house.steps[-1] == "gone a1"
     assert house.launcher.forgotten == ["a1"]
 
@@ -159,7 +159,7 @@ def test_kill() -> None:
     house.journal.held = True
     seen = house.kill("a1", 7.0)
     assert house.steps[-1] == "gone a1"
-    assert not house.agents.is_live("p", "a1")
+    assert house.agents.is_gone("p", "a1")
     assert house.launcher.stops == []
     house.journal.release()
     assert house.launcher.stops == [("a1", 7.0)]
@@ -332,7 +332,7 @@ def test_restart_during_kill() -> None:
     house.kill("a1")
     after = house.restart()
     after.agents.readopt()
-    assert not after.agents.is_live("p", "a1")
+    assert after.agents.is_gone("p", "a1")
     assert [agent_id for agent_id, _ in after.launcher.stops] == ["a1"]
     after.launcher.end("a1", -15)
     assert after.status("a1") == "killed"

@@ -44,6 +44,7 @@ RUNNERS: dict[str, Any] = {
     "missing": {"command": ["/nowhere/no-such-program"]},
     "brief": {"command": [*PYTHON, "print('one\\ntwo\\nthree')"]},
     "idle": {"command": [*PYTHON, "import signal; print('ready', flush=True); signal.pause()"]},
+    "loud": {"command": [*PYTHON, "for n in range(300_000): print('line', n)"]},
     "failing": {"command": [*PYTHON, "raise SystemExit(3)"]},
     "told": {"command": [*PYTHON, "import json, os; print(json.dumps(dict(os.environ)))"]},
 }

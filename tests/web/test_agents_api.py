@@ -218,6 +218,15 @@ def test_rights_of_a_child(sidecar: Sidecar) -> None:
     boss.delete(f"/api/agents/{other['agent_id']}", force="true").ok()
 
 
+def test_long_log(sidecar: Sidecar) -> None:
+    """A log is given whole, however many pieces it is read in; its tail is its end."""
+    answer = spawn(sidecar.admin, "loud")
+    ended(sidecar.admin, answer["agent_id"])
+    lines = [f"line {number}" for number in range(300_000)]
+    assert log(sidecar.admin, answer["agent_id"]).splitlines() == lines
+    assert log(sidecar.admin, answer["agent_id"], tail=2).splitlines() == lines[-2:]
+
+
 def test_follow(sidecar: Sidecar) -> None:
     """Following a log gives what is there, what comes, and ends with the agent."""
     answer = spawn(sidecar.admin, "idle")

@@ -55,12 +55,14 @@ class Provisions:
     _current: dict[str, Token] = field(factory=dict)
     _with_context: set[str] = field(factory=set)
     _renewing: LoopingCall | None = None
+    _began: float = 0.0
 
     # Life
 
     def start(self, every_seconds: float) -> None:
         """Begin; tokens are looked at every so often."""
         self._pool.start()
+        self._began = self._clock.seconds()
         self._renewing = LoopingCall(self._renew_all)
         self._renewing.clock = self._clock
         self._renewing.start(every_seconds, now=False).addErrback(
@@ -182,6 +184,8 @@ class Provisions:
         return maybeDeferred(self._announce, event_type, agent)
 
     def _announce(self, event_type: str, agent: Agent) -> "Deferred[object] | None":
+        if agent.created_at <= self._began and self._was_announced(event_type, agent):
+            return None
         hub = self._projects.get(agent.project_id).hub
         data = {
             "agent_id": agent.agent_id,
@@ -191,11 +195,6 @@ class Provisions:
             "exit_code": agent.exit_code,
             "result_id": agent.result_id,
         }
-        selection = Selection(types=frozenset({event_type}), publisher=SIDECAR, issue_id=agent.issue_id)
-        for event in hub.ring.after(0):
-            # Only after a crash between publishing and noting that it was published.
-            if selection.matches(event) and agent.agent_id in event.fields().texts("agent_id"):
-                return None
         draft = Draft(
             event_type=event_type,
             topic=LIFECYCLE_TOPIC,
@@ -205,6 +204,14 @@ class Provisions:
             data=msgspec.Raw(msgspec.json.encode(data)),
         )
         return hub.publish(draft).addCallback(lambda published: published)
+
+    def _was_announced(self, event_type: str, agent: Agent) -> bool:
+        """Look for the event: an earlier sidecar may have ended between publishing it and noting that it had."""
+        selection = Selection(types=frozenset({event_type}), publisher=SIDECAR, issue_id=agent.issue_id)
+        ring = self._projects.get(agent.project_id).hub.ring
+        return any(
+            selection.matches(event) and agent.agent_id in event.fields().texts("agent_id") for event in ring.after(0)
+        )
 
     # At the end
 
