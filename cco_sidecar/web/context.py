@@ -166,8 +166,8 @@ class ContextAPI:
         for entry in entries:
             try:
                 outputs.append(_output(await self._store.by_id(project_id, entry.id, issue_id)))
-            except Refusal:
-                continue  # pruned or damaged meanwhile: the others still help
+            except (Refusal, msgspec.MsgspecError):
+                continue  # pruned or damaged meanwhile, or made by hand: the others still help
         version = hashlib.sha256(" ".join(output.result_id for output in outputs).encode()).hexdigest()
         return outputs, version
 

@@ -108,6 +108,18 @@ def test_results_change_it(reader: Callable[[], Client]) -> None:
     assert (output["decisions"], output["files_affected"]) == (["use-a-ring"], ["app.py"])
 
 
+def test_a_result_made_by_hand_hides_no_other(reader: Callable[[], Client]) -> None:
+    """A stored file whose result is no object is passed over; the agent still gets its context."""
+    agent = reader()
+    names = {"agent_id": agent.agent_id, "agent_type": "python-specialist", "issue_id": agent.issue_id}
+    body = {**names, "project_id": "alpha", "result": {"status": "success", "decisions": ["kept"]}}
+    stored = agent.post("/api/results", body).ok(201)
+    odd = {**names, "project_id": "alpha", "id": "res-odd", "status": "success", "timestamp": "-", "result": 5}
+    (Path(stored["storage_path"]).parent / "history" / "res-odd.json").write_text(json.dumps(odd))
+    [output] = context(agent).ok()["context"]["previous_agent_outputs"]
+    assert output["decisions"] == ["kept"]
+
+
 def test_not_modified(reader: Callable[[], Client]) -> None:
     """Who has this state already is told so, in any encoding and form of the tag; who has another gets it whole."""
     agent = reader()
