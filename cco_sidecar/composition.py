@@ -77,7 +77,6 @@ class Composition:
         self._ground = ground
         self._settings = ground.settings
         self._is_ready = is_ready
-        self._url = ground.url
         self._build_core()
         self._build_web()
 
@@ -111,7 +110,7 @@ class Composition:
             self._ground.roster,
             self.runners,
             run_directory,
-            lambda: self._url,
+            self._ground.url,
             self._first_context,
         )
         hooks = AgentHooks(
@@ -210,7 +209,7 @@ class Composition:
                 check_extra,
                 self._read_log,
                 self.provisions.has_context,
-                lambda: self._url,
+                self._ground.url,
             ),
             context=self.context,
             events=EventsAPI(reactor, self.tokens, roster),

@@ -63,8 +63,9 @@ class SidecarService(MultiService):
             self._recover(log)
         # After the logs, and so ended before them: a result that is being stored still publishes its event.
         self._begin(parts.store, parts.gatherer, parts.launcher)
-        self.parts.provisions.start(max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
-        self._at_end(self.parts.provisions.stop)
+        parts.provisions.start()
+        self._at_end(parts.provisions.stop)
+        self._repeat(parts.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
         self.parts.measurements.start()
         self._at_end(self.parts.measurements.stop)
         self._repeat(self._evict, EVICT_SECONDS)
@@ -82,9 +83,10 @@ class SidecarService(MultiService):
         self._closers.append(close)
 
     def _repeat(self, work: Callable[[], Any], seconds: float) -> None:
-        call = LoopingCall(work)
+        # Guarded, for a loop ends for ever with the first thing that goes wrong in it.
+        call = LoopingCall(lambda: maybeDeferred(work).addErrback(_unforeseen))
         call.clock = self._reactor
-        ended = call.start(seconds, now=False).addErrback(_unforeseen)
+        ended = call.start(seconds, now=False)
 
         def stop() -> "Deferred[Any]":
             if call.running:
@@ -162,8 +164,7 @@ class SidecarService(MultiService):
 
     def _write_admin_token(self) -> "Deferred[None]":
         text = self.parts.tokens.issue_admin(ALL_PERMISSIONS).text.encode() + b"\n"
-        written = self.parts.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
-        return written.addErrback(_unforeseen)
+        return self.parts.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
 
     def _evict(self) -> None:
         """Let go of events that are past their time."""

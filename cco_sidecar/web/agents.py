@@ -129,7 +129,7 @@ class AgentsAPI:
     _check_environment: Callable[[Mapping[str, str]], None]
     _read_log: ReadLog
     _has_context: Callable[[str], bool]
-    _url: Callable[[], str]
+    _url: str
 
     async def spawn(self, call: Call[ProjectQuery, SpawnRequest]) -> Reply:
         """Start an agent, or queue it."""
@@ -187,7 +187,7 @@ class AgentsAPI:
         return name
 
     def _answer(self, agent: Agent) -> SpawnAnswer:
-        url = f"{self._url()}/api/agents/{agent.agent_id}"
+        url = f"{self._url}/api/agents/{agent.agent_id}"
         return SpawnAnswer(
             agent_id=agent.agent_id,
             agent_type=agent.agent_type,
@@ -198,7 +198,7 @@ class AgentsAPI:
             process_id=agent.process_id,
             context_injected=self._has_context(agent.agent_id),
             status_url=f"{url}/status",
-            webhook_url=f"{self._url()}/api/events/agent_completed",
+            webhook_url=f"{self._url}/api/events/agent_completed",
             timestamp=rfc3339(self._clock.seconds()),
         )
 

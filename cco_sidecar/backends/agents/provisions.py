@@ -11,7 +11,6 @@ from attrs import define, field
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -49,30 +48,22 @@ class Provisions:
     _roster: Roster
     _runners: Mapping[str, Runner]
     _run_directory: Path
-    _url: Callable[[], str]
+    _url: str
     _gather: "Callable[[Agent], Deferred[bytes]]"
     _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, name="provisions"))
     _current: dict[str, Token] = field(factory=dict)
     _with_context: set[str] = field(factory=set)
-    _renewing: LoopingCall | None = None
     _began: float = 0.0
 
     # Life
 
-    def start(self, every_seconds: float) -> None:
-        """Begin; tokens are looked at every so often."""
+    def start(self) -> None:
+        """Begin; from now on `renew_all` is to be called every so often."""
         self._pool.start()
         self._began = self._clock.seconds()
-        self._renewing = LoopingCall(self._renew_all)
-        self._renewing.clock = self._clock
-        self._renewing.start(every_seconds, now=False).addErrback(
-            lambda failure: _log.failure("tokens are not renewed any more", failure)
-        )
 
     def stop(self) -> "Deferred[None]":
         """End; fires when nothing is being written."""
-        if self._renewing is not None and self._renewing.running:
-            self._renewing.stop()
         return self._in_thread(lambda: None).addBoth(lambda _: self._pool.stop())
 
     def _in_thread(self, work: Callable[[], _T]) -> "Deferred[_T]":
@@ -109,7 +100,7 @@ class Provisions:
         environment = agent_environment(
             os.environ,
             **values,
-            sidecar_url=f"{self._url()}/api",
+            sidecar_url=f"{self._url}/api",
             token=token.text,
             token_file=str(token_path(self._run_directory, agent.agent_id)),
             context_file=str(context_path(self._run_directory, agent.agent_id)),
@@ -169,7 +160,8 @@ class Provisions:
         """Give an agent that an earlier sidecar started a token of this one."""
         await self._write_token(agent.agent_id, self._token(agent))
 
-    def _renew_all(self) -> None:
+    def renew_all(self) -> None:
+        """Replace the token files whose tokens end soon."""
         for agent_id, token in list(self._current.items()):
             if self._tokens.wants_successor(token.claims):
                 renewed = self._write_token(agent_id, self._tokens.successor(token.claims))
