@@ -34,6 +34,7 @@ from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
 from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
 from cco_sidecar.settings import Settings
@@ -82,6 +83,7 @@ class Composition:
 
     def _build_core(self) -> None:
         reactor, settings = self._reactor, self._settings
+        self.wheel = TimerWheel(reactor)
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
         self.audit = AuditLog(reactor, settings.home / "audit.log")
@@ -156,6 +158,7 @@ class Composition:
             Ring(settings.events.max_events, settings.events.retention_seconds),
             lambda: new_id()[:8],
             self.measurements.delivered,
+            self.wheel,
         )
         book = TokenBook(reactor, ledger)
         keys = Idempotency(reactor)

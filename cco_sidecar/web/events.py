@@ -194,6 +194,7 @@ class EventsAPI:
             issue_id=claims.issue_id,
             token_id=claims.jti,
             refused=lambda: self._tokens.refusal_of(claims),
+            place=None if claims.is_admin else f"{claims.project_id}/{claims.sub}",
         )
 
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
