@@ -75,15 +75,15 @@ class Measurements(Collector):
         self._lags.append(late)
         self._lag.observe(late)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count an answer; ``seconds`` is without parked time."""
+    def answered(self, route: str, status: int, at: float, seconds: float) -> None:
+        """Count an answer; ``at`` is in seconds since the epoch, ``seconds`` without parked time."""
         key = (route, status)
         self._requests[key] = self._requests.get(key, 0) + 1
         durations = self._durations.get(route)
         if durations is None:
             durations = self._durations[route] = Tally()
         durations.observe(seconds)
-        self._samples.append((self._clock.seconds(), seconds, status >= 500))
+        self._samples.append((at, seconds, status >= 500))
 
     def delivered(self, seconds: float, readers: int) -> None:
         """Count the answers of so many parked polls."""

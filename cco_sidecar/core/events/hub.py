@@ -136,10 +136,14 @@ class EventHub:
         :raises EventLogUnavailable: the log takes nothing.
         :raises StorageFull: the disk is full.
         """
+        return shielded(self.accept(draft, key_for))
+
+    def accept(self, draft: Draft, key_for: "Callable[[Event], KeyRecord] | None" = None) -> "Deferred[Published]":
+        """Publish, for one who never cancels."""
         event = self._number(draft)
         key = key_for(event) if key_for is not None else None
         done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
-        return shielded(done.addCallback(lambda _: self._show(event)))
+        return done.addCallback(lambda _: self._show(event))
 
     def _number(self, draft: Draft) -> Event:
         self._sequence += 1
