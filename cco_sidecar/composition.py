@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ class ProjectLog:
 def new_id() -> str:
     """Make an id that nobody can guess: 128 random bits."""
     return secrets.token_hex(16)
+
+
+def request_ids() -> Callable[[], str]:
+    """Make a source of ids for requests: unique, not secret, and cheap, for every request needs one."""
+    beginning, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{beginning}{next(numbers):012x}"
 
 
 class Composition:
@@ -231,23 +238,22 @@ class Composition:
         routes = route_table(apis)
         description.of(routes)
         hosts = served_names(settings.host, tuple(settings.allowed_hosts))
-        door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_id)
+        new_request_id = request_ids()
+        door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_request_id)
         named = {f"{route.method} {route.path}": route for route in routes}
         wire = Wire(
-            reactor,
             door,
             gate,
             events,
             named["POST /api/events/<event_type>"],
             named["GET /api/events/wait/<types>"],
-            new_id,
-            Answering(reactor, gate, events, self.accounts),
+            Answering(reactor, gate, events, self.accounts, new_request_id),
         )
         self.site = SidecarSite(
             build_app(routes, Pipeline(gate)).resource(),
             reactor,
             wheel=self.wheel,
-            new_request_id=new_id,
+            new_request_id=new_request_id,
             most_body_bytes=body_limits(routes),
             admit=door.refusal,
             log_request=self._log_request,

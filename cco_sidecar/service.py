@@ -28,6 +28,8 @@ from cco_sidecar.settings import Settings
 
 _log = Logger()
 
+GC_THRESHOLDS = (50_000, 50, 100)
+"""Parked polls are many objects that live long: looking through them all the time finds nothing."""
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 1.5
 LEAVE_SECONDS = 1.5
@@ -135,6 +137,7 @@ class SidecarService(MultiService):
         # What was built until now stays: full collections need not walk it, each a pause of tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self._ready = True
         _log.info("cco-sidecar listens on {url}", url=self._ground.url)
         self._warn()

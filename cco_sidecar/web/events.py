@@ -113,16 +113,29 @@ class HistoryAnswer(msgspec.Struct):
 
 @frozen
 class Wish:
-    """A wait, understood: who wants what, from where, and how long (seconds)."""
+    """A wait, understood, whoever wants it: what, from where, and how long (seconds)."""
 
-    claims: Claims
-    reader: Reader
     selection: Selection
     subscription: str | None
     since: str | None
     ack: str | None
     limit: int
     seconds: float
+
+
+def wish_of(types: str, query: WaitQuery) -> Wish:
+    """Make what is wanted of a wait's path and query.
+
+    :raises InvalidParameter: a name is none; also `InvalidFilter`.
+    """
+    return Wish(
+        Selection(_types(types), _topic(query.topic), _filter(query.filter)),
+        None if query.subscription is None else identifier(query.subscription, "subscription"),
+        query.since,
+        query.ack,
+        query.limit,
+        query.timeout / 1000,
+    )
 
 
 @define(eq=False)
@@ -186,38 +199,22 @@ class EventsAPI:
 
     async def wait(self, call: Call[WaitQuery, None]) -> Reply:
         """Wait for events."""
-        hub, wish = call.project.hub, self.wish(call.holder, call.path["types"], call.query)
+        hub, wish, reader = call.project.hub, wish_of(call.path["types"], call.query), self.reader(call.holder)
         if wish.since is None:
-            await _look_after(hub, wish)
+            await _look_after(hub, reader, wish)
         parked_at = self._clock.seconds()
-        answer = await self.begin(hub, wish)
+        answer = await self.begin(hub, call.holder, reader, wish)
         call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
         return Reply(self.waited(hub, answer))
 
-    def wish(self, claims: Claims, types: str, query: WaitQuery) -> "Wish":
-        """Make what a reader wants of a wait's path and query.
-
-        :raises InvalidParameter: a name is none; also `InvalidFilter`.
-        """
-        return Wish(
-            claims,
-            self._reader(claims),
-            Selection(_types(types), _topic(query.topic), _filter(query.filter)),
-            None if query.subscription is None else identifier(query.subscription, "subscription"),
-            query.since,
-            query.ack,
-            query.limit,
-            query.timeout / 1000,
-        )
-
-    def begin(self, hub: EventHub, wish: "Wish") -> "Deferred[Answer]":
+    def begin(self, hub: EventHub, claims: Claims, reader: Reader, wish: Wish) -> "Deferred[Answer]":
         """Begin a wait; raises as `EventHub.wait`."""
         # Not longer than the token: the time limit then finds it expired, and says so.
-        left = wish.claims.exp - self._clock.seconds()
+        left = claims.exp - self._clock.seconds()
         return hub.wait(
-            wish.reader,
+            reader,
             wish.selection,
             since=wish.since,
             subscription=wish.subscription,
@@ -237,7 +234,8 @@ class EventsAPI:
             self._last_waited = (key, answer.events, text)
         return text
 
-    def _reader(self, claims: Claims) -> Reader:
+    def reader(self, claims: Claims) -> Reader:
+        """Make the reader that a token's holder is."""
         return Reader(
             agent=None if claims.is_admin else claims.sub,
             issue_id=claims.issue_id,
@@ -269,7 +267,7 @@ class EventsAPI:
         query, request, followers = call.query, call.request, call.project.hub.followers
         resume = request.getHeader("last-event-id")
         follower = followers.open(
-            self._reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
+            self.reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
         )
         # Whatever becomes of the request, the place is given back.
         request.notifyFinish().addBoth(lambda _: followers.leave(follower))
@@ -287,9 +285,9 @@ class EventsAPI:
         return Reply(call.project.hub.get(call.path["event_id"]).encoded)
 
 
-async def _look_after(hub: EventHub, wish: Wish) -> None:
+async def _look_after(hub: EventHub, reader: Reader, wish: Wish) -> None:
     """Settle the answer before this one, as far as its connection shows what became of it."""
-    before = hub.delivery_before(wish.reader, wish.selection, wish.subscription)
+    before = hub.delivery_before(reader, wish.selection, wish.subscription)
     if before is not None and before.probe is not None:
         await before.probe()
 

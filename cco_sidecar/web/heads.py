@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-MOST_HEAD_BYTES = 4096
+MOST_HEADER_BYTES = 4096
 
 _REQUEST = re.compile(
     rb"(?:(POST) /api/events/([A-Za-z0-9][A-Za-z0-9._-]{0,127})"
@@ -32,13 +32,12 @@ _READ = frozenset({b"host", b"authorization", b"x-request-id", b"x-correlation-i
 
 
 @frozen
-class Head:
-    """A head that was understood: ``name`` is the event type of a publish, or the types of a wait."""
+class RequestLine:
+    """A request line that was understood: ``name`` is the event type of a publish, or the types of a wait."""
 
     is_publish: bool
     name: str
     query: bytes
-    headers: Mapping[bytes, bytes]
 
 
 def split_length(head: bytes) -> tuple[bytes, int | None]:
@@ -55,16 +54,22 @@ def split_length(head: bytes) -> tuple[bytes, int | None]:
     return head, None
 
 
-def parse_head(head: bytes) -> Head | None:
-    """Read a head without its Content-Length and its empty line; None if there is any doubt about it."""
-    if len(head) > MOST_HEAD_BYTES:
-        return None
-    first, *lines = head.split(b"\r\n")
-    request = _REQUEST.fullmatch(first)
+def parse_request_line(line: bytes) -> RequestLine | None:
+    """Read a request line; None if there is any doubt about it."""
+    request = _REQUEST.fullmatch(line)
     if request is None:
         return None
+    is_publish = request[1] is not None
+    name = request[2] if is_publish else request[4]
+    return RequestLine(is_publish, name.decode("ascii"), request[5] or b"")
+
+
+def parse_headers(block: bytes) -> Mapping[bytes, bytes] | None:
+    """Read header lines, without Content-Length, as a mapping by lower-case names; None if there is any doubt."""
+    if len(block) > MOST_HEADER_BYTES:
+        return None
     headers: dict[bytes, bytes] = {}
-    for line in lines:
+    for line in block.split(b"\r\n"):
         found = _HEADER.fullmatch(line)
         if found is None:
             return None
@@ -72,11 +77,7 @@ def parse_head(head: bytes) -> Head | None:
         if name in headers or not _is_harmless(name, value):
             return None
         headers[name] = value
-    if b"host" not in headers or b"authorization" not in headers:
-        return None
-    is_publish = request[1] is not None
-    name = request[2] if is_publish else request[4]
-    return Head(is_publish, name.decode("ascii"), request[5] or b"", headers)
+    return headers if b"host" in headers and b"authorization" in headers else None
 
 
 def _is_harmless(name: bytes, value: bytes) -> bool:

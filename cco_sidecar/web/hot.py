@@ -1,6 +1,6 @@
 """Requests that the fast path has in hand, and how they are answered: head and body in one piece, sent at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from attrs import define, field, frozen
@@ -12,7 +12,7 @@ from twisted.web.http import RESPONSES, datetimeToString
 
 from cco_sidecar.access_log import Entry
 from cco_sidecar.core.events.hub import EventHub, Published
-from cco_sidecar.core.events.waiting import Answer
+from cco_sidecar.core.events.waiting import Answer, Reader
 from cco_sidecar.core.limits import Allowance, RateLimit
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.tokens import Claims
@@ -22,7 +22,7 @@ from cco_sidecar.web.codec import JSON, SECURITY_HEADERS, allowance_headers, env
 from cco_sidecar.web.connection import Connection
 from cco_sidecar.web.errors import status_of
 from cco_sidecar.web.events import EventsAPI, Wish, publish_answer
-from cco_sidecar.web.routing import Gate, audit_refusal, internal_error
+from cco_sidecar.web.routing import Access, Gate, audit_refusal, internal_error
 from cco_sidecar.web.sending import send
 
 _log = Logger()
@@ -30,21 +30,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 @frozen
-class Plan:
-    """A head that was understood, and all that follows from it alone: who, what, where, how often."""
+class Line:
+    """What a request line says, whoever sends it."""
 
-    claims: Claims
-    project: Project
+    is_publish: bool
+    access: Access
     route: str
     method: str
     path: str
+    event_type: str
+    wish: Wish
+
+
+@frozen
+class Caller:
+    """What the headers say, whatever is asked for: who it is, where, how often."""
+
+    claims: Claims
+    reader: Reader
+    project: Project
     limit: RateLimit | None
     renewed_at: float
     request_id: str | None
     correlation_id: str | None
-    event_type: str
-    wish: Wish | None
-    comes_again: bool
 
 
 @define(eq=False)
@@ -55,6 +63,7 @@ class Answering:
     gate: Gate
     events: EventsAPI
     accounts: Accounts
+    new_request_id: Callable[[], str]
     _starts_at: int = 0
     _starts: dict[int, bytes] = field(factory=dict)
 
@@ -87,28 +96,29 @@ def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class Hot:
     """A request in hand; see `connection.InHand`, and `routing` for what audit log and renewal ask of it."""
 
-    __slots__ = ("_allowance", "_answering", "_arrived", "_connection", "_plan", "request_id", "successor")
+    __slots__ = ("_allowance", "_answering", "_arrived", "_caller", "_connection", "_line", "request_id", "successor")
 
     def __init__(
-        self, answering: Answering, connection: Connection, plan: Plan, request_id: str, allowance: Allowance | None
+        self, answering: Answering, connection: Connection, line: Line, caller: Caller, allowance: Allowance | None
     ) -> None:
         self._answering = answering
         self._connection = connection
-        self._plan = plan
+        self._line = line
+        self._caller = caller
         self._allowance = allowance
         self._arrived = answering.clock.seconds()
-        self.request_id = request_id
+        self.request_id = caller.request_id or answering.new_request_id()
         self.successor: str | None = None
 
     @property
     def agent(self) -> str:
         """Whose it is."""
-        return self._plan.claims.sub
+        return self._caller.claims.sub
 
     @property
     def route(self) -> str:
         """Which route would have been its."""
-        return self._plan.route
+        return self._line.route
 
     def hung_up(self) -> None:
         """The peer is gone; what was begun goes on, and nobody is told."""
@@ -127,26 +137,26 @@ class Hot:
         self._answer(status, body, _lines(refusal_headers(refusal).items()))
 
     def _answer(self, status: int, body: bytes, more: bytes = b"", parked_from: float | None = None) -> None:
-        connection, plan, answering = self._connection, self._plan, self._answering
+        connection, caller, line, answering = self._connection, self._caller, self._line, self._answering
         now = answering.clock.seconds()
         if connection.in_hand is self:
-            if now >= plan.renewed_at and status != 401:
-                answering.gate.renew(self, plan.claims)
+            if now >= caller.renewed_at and status != 401:
+                answering.gate.renew(self, caller.claims)
             send(connection.transport, self._head(status, body, more) + body)
             connection.done()
         parked = 0.0 if parked_from is None else now - parked_from
         answering.accounts.add(
             Entry(
-                plan.route,
-                plan.method,
-                plan.path,
+                line.route,
+                line.method,
+                line.path,
                 status,
                 now,
                 max(0.0, now - self._arrived - parked),
                 parked,
                 self.request_id,
-                plan.correlation_id,
-                plan.claims.sub,
+                caller.correlation_id,
+                caller.claims.sub,
             )
         )
 
@@ -169,7 +179,7 @@ class Publishing(Hot):
 
     def published(self, published: Published) -> None:
         """Tell the publisher."""
-        self._answer(202, _encode(publish_answer(self._plan.project.hub, published)))
+        self._answer(202, _encode(publish_answer(self._caller.project.hub, published)))
 
 
 class Waiting(Hot):
@@ -179,10 +189,11 @@ class Waiting(Hot):
 
     _waiting: "Deferred[Answer]"
 
-    def begin(self, hub: EventHub, wish: Wish) -> None:
+    def begin(self, hub: EventHub) -> None:
         """Begin to wait."""
+        caller = self._caller
         try:
-            self._waiting = self._answering.events.begin(hub, wish)
+            self._waiting = self._answering.events.begin(hub, caller.claims, caller.reader, self._line.wish)
         except Refusal:
             self.failed(Failure())
             return
@@ -199,5 +210,5 @@ class Waiting(Hot):
                 answer.delivery.lost()
                 return
             self._connection.receipts.carry(answer.delivery)
-        body = self._answering.events.waited(self._plan.project.hub, answer)
+        body = self._answering.events.waited(self._caller.project.hub, answer)
         self._answer(200, body, parked_from=self._arrived)

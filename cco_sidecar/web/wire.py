@@ -6,30 +6,32 @@ for what it says, it leaves to the pipeline, which knows how to refuse. research
 this is worth, and tests/web/test_differential.py holds both paths to the same answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 from attrs import define, field
-from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import parse_qs
 
 from cco_sidecar.core.identifiers import event_type
 from cco_sidecar.core.limits import Allowance
-from cco_sidecar.core.tokens import Claims
 from cco_sidecar.errors import Refusal
 from cco_sidecar.logs import redact
 from cco_sidecar.web.codec import read_query
 from cco_sidecar.web.connection import Connection
-from cco_sidecar.web.events import EventRequest, EventsAPI, WaitQuery, Wish
-from cco_sidecar.web.heads import Head, parse_head, split_length
-from cco_sidecar.web.hot import Answering, Plan, Publishing, Waiting
+from cco_sidecar.web.events import EventRequest, EventsAPI, WaitQuery, wish_of
+from cco_sidecar.web.heads import RequestLine, parse_headers, parse_request_line, split_length
+from cco_sidecar.web.hot import Answering, Caller, Line, Publishing, Waiting
 from cco_sidecar.web.root import FrontDoor, fit_for_logs
 from cco_sidecar.web.routing import Gate, Route
 from cco_sidecar.web.sending import has_unsent
 
-MOST_PLANS = 4096
-"""So many heads are remembered; with the longest, 16 MiB."""
+MOST_REMEMBERED = 4096
+"""So many request lines, and so many header blocks; with the longest, some 30 MiB together."""
+_NO_PATH: Mapping[str, str] = {}
 _BEARER = b"Bearer "
+
+T = TypeVar("T")
 
 _decode_event = msgspec.json.Decoder(EventRequest).decode
 
@@ -38,15 +40,14 @@ _decode_event = msgspec.json.Decoder(EventRequest).decode
 class Wire:
     """Takes hot requests off connections; see `connection.FastPath`."""
 
-    _clock: IReactorTime
     _door: FrontDoor
     _gate: Gate
     _events: EventsAPI
     _publish: Route
     _wait: Route
-    _new_id: Callable[[], str]
     _answering: Answering
-    _plans: dict[bytes, Plan] = field(factory=dict)
+    _lines: dict[bytes, Line] = field(factory=dict)
+    _callers: dict[bytes, Caller] = field(factory=dict)
 
     def take(self, connection: Connection, data: bytes) -> bool:
         """Begin to answer the one whole request that ``data`` is; False if it is anything else."""
@@ -54,90 +55,120 @@ class Wire:
         if end < 0 or connection.site.draining or has_unsent(connection.transport):
             return False
         head, length = split_length(data[:end])
-        plan = self._plans.get(head) or self._understand(head)
-        if plan is None or len(data) != end + 4 + (length or 0):
+        if len(data) != end + 4 + (length or 0):
             return False
-        if self._gate.tokens.refusal_of(plan.claims) is not None:
+        first, _, rest = head.partition(b"\r\n")
+        line = self._lines.get(first) or self._read_line(first)
+        caller = self._callers.get(rest) or self._read_headers(rest)
+        if line is None or caller is None or not self._is_welcome(line, caller):
             return False
-        if plan.wish is not None:
-            return length is None and self._take_wait(connection, plan, plan.wish)
-        return bool(length) and self._take_publish(connection, plan, data[end + 4 :])
+        if line.is_publish:
+            return bool(length) and self._take_publish(connection, line, caller, data[end + 4 :])
+        return length is None and self._take_wait(connection, line, caller)
 
-    # Heads: what one says is worked out once, for its sender says it again and again
+    # What a head says is worked out once, for its sender says it again and again
 
-    def _understand(self, head: bytes) -> Plan | None:
-        read = parse_head(head)
+    def _read_line(self, text: bytes) -> Line | None:
+        read = parse_request_line(text)
         if read is None:
             return None
         try:
-            plan = self._plan(read)
+            line = self._line(read)
         except (Refusal, ValueError):
             return None  # the pipeline says what is wrong
-        if plan is not None and plan.comes_again:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.clear()
-            self._plans[head] = plan
-        return plan
+        if line is not None and line.wish.since is None and line.wish.ack is None:
+            _remember(self._lines, text, line)
+        return line
 
-    def _plan(self, head: Head) -> Plan | None:
-        headers = head.headers
+    def _line(self, read: RequestLine) -> Line | None:
+        route = self._publish if read.is_publish else self._wait
+        query = read_query(parse_qs(read.query, True), WaitQuery)
+        if query.project is not None:
+            return None  # only with the token is it clear what that means
+        return Line(
+            is_publish=read.is_publish,
+            access=route.access,
+            route=f"{route.method} {route.path}",
+            method=route.method,
+            path=redact(route.path.partition("<")[0] + read.name),
+            event_type=event_type(read.name) if read.is_publish else "",
+            wish=wish_of("*" if read.is_publish else read.name, query),
+        )
+
+    def _read_headers(self, text: bytes) -> Caller | None:
+        headers = parse_headers(text)
+        if headers is None:
+            return None
+        try:
+            caller = self._caller(headers)
+        except Refusal:
+            return None
+        if caller is not None and b"x-request-id" not in headers and b"x-correlation-id" not in headers:
+            _remember(self._callers, text, caller)
+        return caller
+
+    def _caller(self, headers: Mapping[bytes, bytes]) -> Caller | None:
         token = headers[b"authorization"]
         if not self._door.serves(headers[b"host"].decode("ascii").lower()) or not token.startswith(_BEARER):
             return None
         claims = self._gate.tokens.verify(token.removeprefix(_BEARER))
-        route = self._publish if head.is_publish else self._wait
-        self._gate.authorise(route.access, claims, {})
-        query = read_query(parse_qs(head.query, True), WaitQuery)
-        path = route.path.partition("<")[0] + head.name
-        return Plan(
+        return Caller(
             claims=claims,
-            project=self._gate.project_of(claims, query.project),
-            route=f"{route.method} {route.path}",
-            method=route.method,
-            path=redact(path),
+            reader=self._events.reader(claims),
+            project=self._gate.project_of(claims, None),
             limit=self._gate.limit_of(claims),
             renewed_at=self._gate.tokens.renewed_at(claims),
             request_id=fit_for_logs(_text(headers.get(b"x-request-id"))),
             correlation_id=fit_for_logs(_text(headers.get(b"x-correlation-id"))),
-            event_type=event_type(head.name) if head.is_publish else "",
-            wish=None if head.is_publish else self._wish(claims, head, query),
-            comes_again=query.since is None and query.ack is None and b"x-request-id" not in headers,
         )
 
-    def _wish(self, claims: Claims, head: Head, query: WaitQuery) -> Wish:
-        return self._events.wish(claims, head.name, query)
+    def _is_welcome(self, line: Line, caller: Caller) -> bool:
+        """Say whether the token is still good, and good for this."""
+        if self._gate.tokens.refusal_of(caller.claims) is not None:
+            return False
+        try:
+            self._gate.authorise(line.access, caller.claims, _NO_PATH)
+        except Refusal:
+            return False
+        return True
 
-    def _allowance(self, plan: Plan) -> Allowance | None:
-        return None if plan.limit is None else self._gate.limiter.take(plan.claims.place, plan.limit)
+    def _allowance(self, caller: Caller) -> Allowance | None:
+        return None if caller.limit is None else self._gate.limiter.take(caller.claims.place, caller.limit)
 
     # Requests
 
-    def _take_publish(self, connection: Connection, plan: Plan, content: bytes) -> bool:
+    def _take_publish(self, connection: Connection, line: Line, caller: Caller, content: bytes) -> bool:
         try:
             body = _decode_event(content)
-            draft = self._events.draft(plan.claims, plan.event_type, body, plan.correlation_id)
-            allowance = self._allowance(plan)
+            draft = self._events.draft(caller.claims, line.event_type, body, caller.correlation_id)
+            allowance = self._allowance(caller)
         except (Refusal, msgspec.MsgspecError, ValueError, RecursionError):
             return False
-        asked = Publishing(self._answering, connection, plan, plan.request_id or self._new_id(), allowance)
+        asked = Publishing(self._answering, connection, line, caller, allowance)
         connection.receipts.settle()
         connection.begin(asked)
-        plan.project.hub.accept(draft).addCallbacks(asked.published, asked.failed)
+        caller.project.hub.accept(draft).addCallbacks(asked.published, asked.failed)
         return True
 
-    def _take_wait(self, connection: Connection, plan: Plan, wish: Wish) -> bool:
-        hub = plan.project.hub
+    def _take_wait(self, connection: Connection, line: Line, caller: Caller) -> bool:
+        hub, wish = caller.project.hub, line.wish
         connection.receipts.settle()  # whoever sends another request has read the answer before it
         try:
-            if wish.since is None and hub.delivery_before(wish.reader, wish.selection, wish.subscription) is not None:
+            if wish.since is None and hub.delivery_before(caller.reader, wish.selection, wish.subscription) is not None:
                 return False  # on its way on another connection, which has to be asked
-            allowance = self._allowance(plan)
+            allowance = self._allowance(caller)
         except Refusal:
             return False
-        asked = Waiting(self._answering, connection, plan, plan.request_id or self._new_id(), allowance)
+        asked = Waiting(self._answering, connection, line, caller, allowance)
         connection.begin(asked)
-        asked.begin(hub, wish)
+        asked.begin(hub)
         return True
+
+
+def _remember(known: dict[bytes, T], text: bytes, what: T) -> None:
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    known[text] = what
 
 
 def _text(value: bytes | None) -> str | None:

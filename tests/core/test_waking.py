@@ -36,7 +36,7 @@ def event_of(house: EventHouse, event_type: str, topic: str, data: object) -> Ev
 
 
 def poll(house: EventHouse, selection: Selection, number: int) -> Waiter:
-    return Waiter(house.reader(), selection, 0, False, None, selection.index_keys(), number)
+    return Waiter(house.reader(), selection, 0, False, None, selection.index_keys, number)
 
 
 @given(st.lists(selections, max_size=12), st.lists(st.tuples(st.sampled_from("abc"), data), max_size=4), st.data())
@@ -79,9 +79,9 @@ def test_a_wide_selection_is_filed_under_its_types() -> None:
     """Types times values beyond a bound would cost more in the index than they save."""
     many = frozenset(f"t{number}" for number in range(MOST_KEYS))
     wide = Selection(many, filter=parse_filter("k:1|k:2"))
-    assert {key[1:] for key in wide.index_keys()} == {(None, None)}
-    assert len(wide.index_keys()) == MOST_KEYS
-    assert len(Selection(frozenset({"a"}), filter=parse_filter("k:1|k:2")).index_keys()) == 2
+    assert {key[1:] for key in wide.index_keys} == {(None, None)}
+    assert len(wide.index_keys) == MOST_KEYS
+    assert len(Selection(frozenset({"a"}), filter=parse_filter("k:1|k:2")).index_keys) == 2
 
 
 def crowd(house: EventHouse, many: int) -> "list[list[Answer | BaseException]]":

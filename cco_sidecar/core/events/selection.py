@@ -19,6 +19,7 @@ class Selection:
     """All given conditions must hold; ``types`` None means any type.
 
     ``key`` names the selection: equal selections have equal names (part of an implicit subscription).
+    ``index_keys`` are places in an index such that every wanted event belongs to one of them: few, if need be wide.
     """
 
     types: frozenset[str] | None = None
@@ -28,6 +29,7 @@ class Selection:
     correlation_id: str | None = None
     issue_id: str | None = None
     key: str = field(init=False, eq=False)
+    index_keys: tuple[Key, ...] = field(init=False, eq=False, repr=False)
 
     @key.default
     def _name(self) -> str:
@@ -36,8 +38,8 @@ class Selection:
         others = (self.publisher, self.correlation_id, self.issue_id)
         return named if others == (None, None, None) else f"{named} {others}"
 
-    def index_keys(self) -> tuple[Key, ...]:
-        """Give places in an index such that every wanted event belongs to one of them; few, if need be wide ones."""
+    @index_keys.default
+    def _places(self) -> tuple[Key, ...]:
         types = sorted(self.types) if self.types is not None else [None]
         anchors = sorted((self.filter.anchors() or ()) if self.filter is not None else ())
         if anchors and len(types) * len(anchors) <= MOST_KEYS:

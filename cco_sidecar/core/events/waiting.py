@@ -85,7 +85,7 @@ class Waiters:
         self._room.enter(waiter.reader.place)
         self._parked += 1
         waiter.number = self._parked
-        waiter.keys = waiter.selection.index_keys()
+        waiter.keys = waiter.selection.index_keys
         self._all[waiter] = None
         self._index.add(waiter)
         waiter.slot = self._wheel.set(waiter, seconds, self._on_timeout)
