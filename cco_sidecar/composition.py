@@ -252,7 +252,6 @@ class Composition:
         self.site = SidecarSite(
             build_app(routes, Pipeline(gate)).resource(),
             reactor,
-            wheel=self.wheel,
             new_request_id=new_request_id,
             most_body_bytes=body_limits(routes),
             admit=door.refusal,
@@ -265,20 +264,19 @@ class Composition:
 
     def _log_request(self, request: SidecarRequest) -> None:
         now = self._reactor.seconds()
-        self.accounts.add(
-            Entry(
-                request.route,
-                request.method.decode("ascii", "replace"),
-                redact(request.path.decode("utf-8", "replace")),
-                request.code,
-                now,
-                max(0.0, now - request.arrived - request.parked_seconds),
-                request.parked_seconds,
-                request.request_id,
-                request.correlation_id,
-                request.agent,
-            )
+        entry = Entry(
+            request.route,
+            request.method.decode("ascii", "replace"),
+            redact(request.path.decode("utf-8", "replace")),
+            request.code,
+            now,
+            max(0.0, now - request.arrived - request.parked_seconds),
+            request.parked_seconds,
+            request.request_id,
+            request.correlation_id,
+            request.agent,
         )
+        self.accounts.add(lambda: entry)
 
 
 def _configured_runners(settings: Settings) -> dict[str, Any]:
