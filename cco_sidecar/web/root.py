@@ -165,7 +165,8 @@ class FrontDoor:
         request.request_id = fit_for_logs(request.getHeader("x-request-id")) or self._new_id()
         request.correlation_id = fit_for_logs(request.getHeader("x-correlation-id"))
         hosts = request.requestHeaders.getRawHeaders(b"Host") or []
-        host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
+        # As ASCII: other alphabets have white space and digits that would be passed over here, and nowhere else.
+        host = hosts[0].decode("ascii", "replace").strip(" \t").lower() if len(hosts) == 1 else ""
         if not self.serves(host):
             return errors.HostRefused(
                 "This sidecar does not serve that Host. Use localhost, or name it in the settings "
