@@ -606,8 +606,11 @@ def test_delivery_before() -> None:
     assert house.hub.delivery_before(house.reader(), selection, None) is None
     answer = house.poll()
     assert house.hub.delivery_before(house.reader(), selection, None) is answer.delivery
+    kept = len(house.journal.records)
     assert house.hub.delivery_before(house.reader(), selection, "other") is None
+    assert house.hub.delivery_before(house.reader("nobody"), selection, None) is None
     assert house.hub.delivery_before(house.reader(None), selection, None) is None
+    assert len(house.journal.records) == kept, "asking makes no subscription"
     receive(answer)
     assert house.hub.delivery_before(house.reader(), selection, None) is None
 

@@ -238,8 +238,7 @@ class EventHub:
         """Give the reader's answer that is still on its way on this subscription, so that it can be asked after."""
         if reader.agent is None:
             return None
-        self.ring.evict(self._clock.seconds())
-        return self._subscription(reader, subscription or selection.key).offered
+        return self.subscriptions.offered(reader.agent, subscription or selection.key)
 
     def _subscription(self, reader: Reader, key: str) -> Subscription:
         assert reader.agent is not None

@@ -102,6 +102,11 @@ class Subscriptions:
         self._keep(mine[key])
         return mine[key]
 
+    def offered(self, agent: str, key: str) -> Delivery | None:
+        """Give the answer that is on its way on the agent's subscription of that name, if there are both."""
+        subscription = self._of_agent.get(agent, {}).get(key)
+        return None if subscription is None else subscription.offered
+
     def offer(self, subscription: Subscription, through: int) -> Delivery:
         """Begin a delivery; an older one that is still open no longer counts."""
         subscription.offered = Delivery(subscription, through, self._received)
