@@ -203,8 +203,10 @@ class EventsAPI:
         if wish.since is None:
             await _look_after(hub, reader, wish)
         parked_at = self._clock.seconds()
-        answer = await self.begin(hub, call.holder, reader, wish)
-        call.request.parked_seconds = self._clock.seconds() - parked_at
+        try:
+            answer = await self.begin(hub, call.holder, reader, wish)
+        finally:  # also when it ends with a refusal: parked time is no response time
+            call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
         return Reply(self.waited(hub, answer))
