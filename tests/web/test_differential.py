@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.web.house import Disk, HangUp, Pass, Send, Step
+from tests.web.house import Disk, Drain, HangUp, Pass, Send, Step
 from tests.web.requests_generated import WRONGS, Dice, Draft, publish, wait
 from tests.web.scenarios import scenario
 from tests.web.smuggling import SMUGGLING
@@ -195,6 +195,20 @@ def test_too_many_requests(who: str, world: World) -> None:
     ways: Sequence[tuple[bytes, ...]] = [(whole,), (whole[:50], whole[50:]), (told(world, who, LOOK),)]
     steps: list[Step] = [Send(0, ways[number % 3]) for number in range(70)]
     run(world, [*steps, Pass(3.0), *steps[:20]])
+
+
+def test_draining(world: World) -> None:
+    """A sidecar that stops answers what is parked, on its way and still sent, and closes when each is received."""
+    publish_t, look = told(world, "admin", PLAIN.replace(b"/after", b"/t")), told(world, "coder", LOOK)
+    stored = told(world, "coder", LOOK.replace(b"since=earliest&", b""))
+    before = [Send(0, (publish_t,)), Send(1, (stored,)), parked(world, "coder", b"topic=none", 2)]
+    for last in ([publish_t], [stored], [look], [stored + publish_t], [publish_t[:60], publish_t[60:]]):
+        after = [Send(number, tuple(last)) for number in range(5)]
+        run(
+            world, [*before, Send(3, (look[:30],)), Disk("hold"), Send(4, (publish_t,)), Drain(), *after, Disk("write")]
+        )
+        run(world, [*before, Drain(), HangUp(1), *after, Pass(3.0)])
+        run(world, [*before, Drain(), HangUp(1, cleanly=False), *after, Pass(3.0)])
 
 
 @pytest.mark.parametrize("cleanly", [True, False])
