@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,13 @@ from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
 from cco_sidecar.backends.listening import served_names
 from cco_sidecar.backends.threads import Workers, read_log
+from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
+from cco_sidecar.backends.webhooks.lookup import NameLookup
+from cco_sidecar.backends.webhooks.sender import WebhookSender
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
@@ -34,6 +39,12 @@ from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
 from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.webhooks.addresses import AddressPolicy
+from cco_sidecar.core.webhooks.courier import Courier
+from cco_sidecar.core.webhooks.registry import Webhooks
+from cco_sidecar.core.webhooks.retries import Retries
+from cco_sidecar.core.webhooks.room import SendRoom
+from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
 from cco_sidecar.settings import Settings
@@ -48,6 +59,7 @@ from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_
 from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
 from cco_sidecar.web.tokens import TokensAPI
+from cco_sidecar.web.webhooks import WebhooksAPI
 
 _access = Logger(namespace="cco_sidecar.access")
 
@@ -88,6 +100,14 @@ class Composition:
         self.workers = Workers(reactor)
         self.store = ResultFiles(reactor, settings.storage / "results")
         self.gatherer = Gatherer(reactor, cache_bytes=settings.cache_size_mb * 1024 * 1024, queue_limit=MOST_GATHERINGS)
+        self.webhook_keys = WebhookKeyFiles(settings.home / "webhooks", self.workers.run)
+        self.sender = WebhookSender(
+            reactor,
+            AddressPolicy.of(settings.webhooks.allowed_networks),
+            settings.webhooks.timeout_seconds,
+            NameLookup(reactor),
+        )
+        self.sending = SendRoom()
         run_directory = settings.home / "run" / _storage_name(settings.storage)
         self.launcher = AgentLauncher(reactor, settings.storage / "logs" / "agents", run_directory / "agents")
         self.logs = [self._build_project(name, root) for name, root in settings.projects.items()]
@@ -159,9 +179,25 @@ class Composition:
         )
         book = TokenBook(reactor, ledger)
         keys = Idempotency(reactor)
-        for keeper in (hub, hub.subscriptions, issues, book, keys):
+        letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
+        webhooks = self._build_webhooks(ledger, hub, letters)
+        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks):
             ledger.join(keeper)
-        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys), journal)
+        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks), journal)
+
+    def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
+        reactor, settings = self._reactor, self._settings.webhooks
+        courier = Courier(
+            reactor,
+            self.sender,
+            hub.ring,
+            letters,
+            self.sending,
+            Retries(settings.max_attempts, settings.first_retry_seconds, settings.most_retry_seconds),
+            random.random,
+            self.measurements.webhook_attempted,
+        )
+        return Webhooks(reactor, ledger, hub, self.sender, self.webhook_keys, letters, courier, lambda: new_id()[:24])
 
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.
@@ -216,6 +252,7 @@ class Composition:
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
+            webhooks=WebhooksAPI(lambda: secrets.token_bytes(NEW_BYTES)),
             openapi=description,
         )
         routes = route_table(apis)

@@ -69,6 +69,9 @@ class Measurements:
         self._lag = Histogram(
             "sidecar_reactor_lag_seconds", "How late the reactor was.", buckets=_BUCKETS, registry=registry
         )
+        self._webhooks = Counter(
+            "sidecar_webhook_deliveries", "Attempts to deliver to webhooks.", ["outcome"], registry=registry
+        )
         self._started_at = self._clock.seconds()
         self._watch = LoopingCall(self._look)
         self._watch.clock = self._clock
@@ -103,6 +106,10 @@ class Measurements:
         self._deliveries.observe(seconds)
         self.delivery_seconds += seconds
         self.deliveries += 1
+
+    def webhook_attempted(self, outcome: str) -> None:
+        """Count what an attempt to deliver to a webhook came to."""
+        self._webhooks.labels(outcome).inc()
 
     @property
     def avg_delivery_time_ms(self) -> float:

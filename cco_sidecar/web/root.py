@@ -14,7 +14,7 @@ from cco_sidecar import errors
 from cco_sidecar.core.events.event import EventBody
 from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
 from cco_sidecar.errors import Refusal
-from cco_sidecar.web import agents, context, events, openapi, results, status, tokens
+from cco_sidecar.web import agents, context, events, openapi, results, status, tokens, webhooks
 from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
@@ -33,6 +33,7 @@ class APIs:
     results: results.ResultsAPI
     status: status.StatusAPI
     tokens: tokens.TokensAPI
+    webhooks: webhooks.WebhooksAPI
     openapi: openapi.OpenAPI
 
 
@@ -60,7 +61,23 @@ def route_table(api: APIs) -> Sequence[Route]:
               query=events.HistoryQuery, answer=events.HistoryAnswer),
         Route("GET", "/api/events/stream", api.events.stream, "Follow events (Server-Sent Events).", ANY_AGENT,
               query=events.SelectionQuery),
+        Route("GET", "/api/events/dead-letters", api.webhooks.dead_letters, "List what could not be delivered.",
+              ADMIN_ONLY, query=webhooks.DeadLettersQuery, answer=webhooks.DeadLettersAnswer),
+        Route("DELETE", "/api/events/dead-letters", api.webhooks.clear, "Remove dead letters.", ADMIN_ONLY,
+              query=webhooks.ClearLettersQuery, answer=webhooks.RemovedAnswer),
         Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
+
+        Route("POST", "/api/webhooks", api.webhooks.add, "Register a webhook.", ADMIN_ONLY,
+              body=webhooks.WebhookRequest, answer=webhooks.NewWebhookAnswer, status=201),
+        Route("GET", "/api/webhooks", api.webhooks.list, "List webhooks.", ADMIN_ONLY, answer=webhooks.WebhooksAnswer),
+        Route("GET", "/api/webhooks/<webhook_id>", api.webhooks.show, "One webhook.", ADMIN_ONLY,
+              answer=webhooks.WebhookAnswer),
+        Route("DELETE", "/api/webhooks/<webhook_id>", api.webhooks.remove, "Remove a webhook.", ADMIN_ONLY,
+              answer=webhooks.WebhookGoneAnswer),
+        Route("POST", "/api/webhooks/<webhook_id>/test", api.webhooks.test, "Send a test message now.", ADMIN_ONLY,
+              answer=webhooks.TestAnswer),
+        Route("POST", "/api/webhooks/<webhook_id>/redeliver", api.webhooks.redeliver, "Deliver again.", ADMIN_ONLY,
+              body=webhooks.RedeliverRequest, answer=webhooks.RedeliverAnswer, status=202),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",
               read, query=context.ContextQuery, answer=context.ContextBody),

@@ -221,7 +221,7 @@ class StatusAPI:
                 active_subscriptions=sources.parked,
                 queue_depth=sources.queue_depth,
                 avg_delivery_time_ms=sources.measurements.avg_delivery_time_ms,
-                dead_letter_queue_size=0,
+                dead_letter_queue_size=sum(len(project.dead_letters) for project in sources.projects),
             ),
             performance=sources.measurements.performance(),
             timestamp=rfc3339(self._clock.seconds()),
