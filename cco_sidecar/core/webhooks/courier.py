@@ -88,10 +88,10 @@ class Courier:
         return delivery
 
     def _next_event(self, webhook: Webhook) -> Delivery | None:
-        begun = len(webhook.backlog)
+        waiting = bool(webhook.again or webhook.backlog)
         found, lost = None, []
-        while webhook.backlog and found is None:
-            sequence = webhook.backlog.popleft()
+        while found is None and (webhook.again or webhook.backlog):
+            sequence = (webhook.again or webhook.backlog).popleft()
             event = self._ring.get(sequence)
             if event is None:
                 lost.append(sequence)
@@ -101,7 +101,7 @@ class Courier:
                 found = _delivery_of(event)
         if lost:
             self._letters.lose(webhook.id, Lost(lost[0], lost[-1], len(lost)))
-        if begun and found is None:
+        if waiting and found is None:
             self.progressed(webhook)
         return found
 

@@ -37,7 +37,8 @@ class Feeder:
     def feed(self, webhook: Webhook) -> None:
         """Lead a webhook through the log from where it stands, then give it what comes."""
         self._fed[webhook] = None
-        if "scan" not in webhook.timers:
+        webhook.caught_up = webhook.scanned >= self._hub.sequence
+        if not webhook.caught_up and "scan" not in webhook.timers:
             webhook.timers["scan"] = self._clock.callLater(0, self._look_on, webhook)
         self._courier.wake(webhook)  # it may have a backlog of its own
 

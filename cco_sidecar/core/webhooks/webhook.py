@@ -123,6 +123,7 @@ class Webhook:
     caught_up: bool = False
     ended: bool = False
     backlog: "deque[int]" = field(factory=deque)  # sequences that match and were not begun
+    again: "deque[int]" = field(factory=deque)  # those that were begun before a halt, and come first
     letters: "deque[str]" = field(factory=deque)  # dead letters that are to be delivered again
     unsettled: dict[Delivery, None] = field(factory=dict)
     due: "deque[Delivery]" = field(factory=deque)  # whose next attempt may begin
@@ -150,7 +151,7 @@ class Webhook:
     @property
     def open(self) -> list[int]:
         """The sequences of what was begun and is not settled."""
-        return sorted(it.sequence for it in self.unsettled if it.sequence is not None)
+        return sorted([*self.again, *(it.sequence for it in self.unsettled if it.sequence is not None)])
 
     @property
     def position(self) -> int:
@@ -160,14 +161,14 @@ class Webhook:
     @property
     def pending(self) -> int:
         """How many events are on their way or wait for their turn, as far as the log was looked through."""
-        return len(self.unsettled) + len(self.backlog) + len(self.letters)
+        return len(self.unsettled) + len(self.again) + len(self.backlog) + len(self.letters)
 
     @property
     def has_work(self) -> bool:
         """Say whether an attempt could begin."""
         if self.due:
             return True
-        return len(self.unsettled) < MOST_UNSETTLED and bool(self.backlog or self.letters)
+        return len(self.unsettled) < MOST_UNSETTLED and bool(self.again or self.backlog or self.letters)
 
     @property
     def may_send(self) -> bool:
@@ -191,7 +192,8 @@ class Webhook:
     def take_up(self, progress: PositionRecord) -> None:
         """Go on from what lasted: with those that were open, then with what comes in the log."""
         self.scanned = self.noted = progress.through
-        self.backlog = deque(progress.open)
+        self.again = deque(progress.open)
+        self.backlog.clear()
 
     def rewind(self, position: int) -> None:
         """Begin again after ``position``, if it is further back; what is on its way is dropped, and comes again."""
@@ -200,6 +202,7 @@ class Webhook:
             if delivery.sequence is not None:
                 self.drop(delivery)
         self.scanned = start
+        self.again.clear()
         self.backlog.clear()
         self.caught_up = False
 
@@ -212,7 +215,7 @@ class Webhook:
 
     def halt(self) -> None:
         """Send nothing more for now; what was on its way comes first when it goes on."""
-        self.backlog = deque([*self.open, *self.backlog])
+        self.again = deque(self.open)
         for delivery in list(self.unsettled):
             self.drop(delivery)
             if delivery.letter is not None:
