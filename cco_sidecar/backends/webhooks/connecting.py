@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
@@ -31,10 +31,16 @@ class Pinned:
     _addresses: Sequence[str]
     _seconds: float
     _tls: TLSOptions
+    _connections: "list[_BoundedProtocol]" = field(factory=list)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Give the endpoint of the checked addresses."""
-        return _Bounded([self._endpoint(address, uri) for address in self._addresses])
+        return _Bounded([self._endpoint(address, uri) for address in self._addresses], self._connections.append)
+
+    def let_go(self) -> None:
+        """Leave no connection behind, whatever the other side thinks of that."""
+        for connection in self._connections:
+            connection.abortConnection()
 
     def _endpoint(self, address: str, uri: URI) -> IStreamClientEndpoint:
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
@@ -52,6 +58,7 @@ class _Bounded:
     """The first of several endpoints that there is a connection to; on it, so many bytes come and no more."""
 
     _endpoints: Sequence[IStreamClientEndpoint]
+    _made: "Callable[[_BoundedProtocol], None]"
 
     def connect(self, protocolFactory: Any) -> "Deferred[Any]":
         """Connect; fires with the protocol, as the agent knows it."""
@@ -64,15 +71,15 @@ class _Bounded:
         *others, last = self._endpoints
         for endpoint in others:
             try:
-                return await _connected(endpoint, factory)
+                return await self._connected(endpoint, factory)
             except ConnectError:
                 continue
-        return await _connected(last, factory)
+        return await self._connected(last, factory)
 
-
-async def _connected(endpoint: IStreamClientEndpoint, factory: WrappingFactory) -> Any:
-    wrapper: Any = await endpoint.connect(factory)
-    return wrapper.wrappedProtocol
+    async def _connected(self, endpoint: IStreamClientEndpoint, factory: WrappingFactory) -> Any:
+        wrapper: Any = await endpoint.connect(factory)
+        self._made(wrapper)
+        return wrapper.wrappedProtocol
 
 
 class _BoundedProtocol(ProtocolWrapper):
@@ -110,12 +117,7 @@ class _Away(Protocol):
     """Throws a body away; how it ends does not matter, for the answer's status is known."""
 
     def __init__(self) -> None:
-        self.done: Deferred[None] = Deferred(self._cut)
-
-    def _cut(self, _: object) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
+        self.done: Deferred[None] = Deferred()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It has ended."""

@@ -16,7 +16,7 @@ from twisted.internet.ssl import VerificationError, optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
-from twisted.web.http import PotentialDataLoss, stringToDatetime
+from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
@@ -61,8 +61,27 @@ class WebhookSender:
     def send(self, message: Message) -> "Deferred[Receipt]":
         """See `IWebhookSender.send`."""
         sent = Deferred.fromCoroutine(self._send(message))
-        sent.addTimeout(self._seconds, self._reactor)
-        return sent.addErrback(self._no_answer)
+        is_late: list[bool] = []
+
+        def give_up() -> None:
+            is_late.append(True)
+            sent.cancel()
+
+        timer = self._reactor.callLater(self._seconds, give_up)
+
+        def came(result: Receipt | Failure) -> Receipt:
+            if timer.active():
+                timer.cancel()
+            if isinstance(result, Receipt):
+                return result
+            # Being cancelled looks like all sorts of things by the time it comes out of an HTTP client.
+            if is_late:
+                return Receipt(None, f"no answer came in {self._seconds:g} s")
+            if _was_cancelled(result):
+                raise CancelledError
+            return Receipt(None, _reason(result))
+
+        return sent.addBoth(came)
 
     async def _send(self, message: Message) -> Receipt:
         target = message.target
@@ -71,13 +90,19 @@ class WebhookSender:
         if why_not is not None:
             return Receipt(None, _how_to_allow(why_not))
         endpoints = Pinned(self._reactor, addresses[:MOST_ADDRESSES], self._seconds, self._tls)
+        try:
+            return await self._post(message, endpoints)
+        finally:
+            endpoints.let_go()
+
+    async def _post(self, message: Message, endpoints: Pinned) -> Receipt:
         pool = HTTPConnectionPool(self._reactor, persistent=False)
         client = HTTPClient(Plain(Agent.usingEndpointFactory(self._reactor, endpoints, pool)))
         headers = Headers({name: [value] for name, value in message.headers.items()})
         headers.setRawHeaders("Content-Type", ["application/json"])
         headers.setRawHeaders("User-Agent", [USER_AGENT])
         response = await client.post(
-            target.url,
+            message.target.url,
             data=message.body,
             headers=headers,
             allow_redirects=False,
@@ -96,13 +121,6 @@ class WebhookSender:
         except (ValueError, IndexError, OverflowError):
             return None
 
-    def _no_answer(self, failure: Failure) -> Receipt:
-        if failure.check(CancelledError) is not None:
-            failure.raiseException()
-        if failure.check(TimeoutError) is not None:
-            return Receipt(None, f"no answer came in {self._seconds:g} s")
-        return Receipt(None, _reason(failure))
-
 
 def _how_to_allow(why_not: str) -> str:
     return f"{why_not}; if that is right, allow it in the settings (webhooks.allowed_networks)"
@@ -112,22 +130,28 @@ _REASONS: Sequence[tuple[type[BaseException], str]] = (
     (VerificationError, "TLS failed: the certificate is not that name's"),
     (SSL.Error, "TLS failed: the certificate is not trusted, or the receiver speaks no TLS"),
     (ConnectionClosed, "the connection ended before the answer"),
-    (ResponseFailed, "what came is no HTTP answer"),
 )
+
+
+def _was_cancelled(failure: Failure) -> bool:
+    inner: Sequence[Failure] = getattr(failure.value, "reasons", ())
+    return failure.check(CancelledError) is not None or any(_was_cancelled(one) for one in inner)
 
 
 def _reason(failure: Failure) -> str:
     """Say in a sentence why no answer came; what nobody has thought of goes into the log."""
+    known = _known(failure)
+    if known is None:
+        _log.failure("a webhook got no answer", failure)
+    return known or "no answer came; the sidecar's log says more"
+
+
+def _known(failure: Failure) -> str | None:
     error: Any = failure.value
     if isinstance(error, DNSLookupError):
         return f"the name has no address ({error.args[0] if error.args else 'it could not be looked up'})"
     if isinstance(error, ConnectError):
         return f"no connection ({error.osError or error})"
-    inner = getattr(error, "reasons", None)
-    if inner and not inner[0].check(PotentialDataLoss):
-        return _reason(inner[0])
-    for kind, sentence in _REASONS:
-        if isinstance(error, kind):
-            return sentence
-    _log.failure("a webhook got no answer", failure)
-    return "no answer came; the sidecar's log says more"
+    if isinstance(error, ResponseFailed):
+        return next(filter(None, map(_known, error.reasons)), "what came is no HTTP answer")
+    return next((sentence for kind, sentence in _REASONS if isinstance(error, kind)), None)
