@@ -7,6 +7,7 @@ from cco_sidecar.cli.fields import issue_option, limit_option, project_option, r
 from cco_sidecar.cli.output import emit
 from cco_sidecar.cli.sidecar import current, route
 
+_LETTER_COLUMNS = ("id", "webhook_id", "dead_at", "attempts", "reason", "event")
 _COLUMNS = ("sequence", "timestamp", "event_type", "topic", "publisher", "issue_id", "data")
 
 
@@ -115,3 +116,26 @@ def subscribe(  # noqa: PLR0917  # click gives them by name
         subscription.run_on()
     elif not subscription.run():
         ctx.exit(124)
+
+
+@events.command("dead-letters")
+@click.option("--webhook", metavar="ID", help="Only those of this webhook.")
+@click.option("--clear", is_flag=True, help="Remove them, all that are there.")
+@limit_option
+@project_option
+def dead_letters(webhook: str | None, clear: bool, limit: int | None, project: str | None) -> None:
+    """List what could not be delivered to webhooks, the newest first.
+
+    \b
+    cco events dead-letters
+    cco events dead-letters --clear
+    """
+    query = {"webhook": webhook, "project": project}
+    path = route("api", "events", "dead-letters")
+    if clear:
+        if limit is not None:
+            raise click.UsageError("--clear removes all: it takes no --limit.")
+        emit(current().delete(path, query))
+        return
+    answer = current().get(path, {**query, "limit": limit})
+    emit(answer, rows=answer["dead_letters"], columns=_LETTER_COLUMNS)

@@ -10,6 +10,7 @@ _COMMANDS = {
     "orchestration-server": ("daemon", "orchestration_server", "Run the sidecar in the foreground."),
     "agent": ("agent", "agent", "Start agents, watch them, end them."),
     "events": ("events", "events", "Publish events, wait for them, look back."),
+    "webhooks": ("webhooks", "webhooks", "Let other programs be told of events."),
     "context": ("context", "context", "See what an agent is told about the project."),
     "results": ("results", "results", "Store and read what agents report."),
     "status": ("health", "status", "Show what the sidecar is doing."),

@@ -41,7 +41,7 @@ LOOPBACK = AddressPolicy.of(["127.0.0.0/8"])
 class Connection(Protocol):
     """Reads a request; answers with what the receiver has for it, and stays open unless told otherwise."""
 
-    factory: "Receiver"  # type: ignore[assignment]
+    factory: "Receiver"
 
     def connectionMade(self) -> None:
         self.data = b""
@@ -68,7 +68,7 @@ class Connection(Protocol):
 class Receiver(Factory):
     """A receiver with one answer for all."""
 
-    protocol = Connection
+    protocol = Connection  # type: ignore[assignment]
     noisy = False
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ async def sent(by: WebhookSender, what: Message) -> Receipt:
     return await by.send(what)
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_what_is_sent(receiver: Receiver, port: int) -> None:
     """One POST with the message's headers and the name in Host, and nothing that tells more than it must."""
     assert (await sent(sender(local()), message(port))) == Receipt(204)
@@ -149,14 +149,14 @@ async def test_what_is_sent(receiver: Receiver, port: int) -> None:
 
 
 @pytest.mark.parametrize(("path", "asked"), [("", "/"), ("?x=1", "/?x=1"), ("/a%2Fb;c", "/a%2Fb;c"), ("/x?", "/x?")])
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_targets(receiver: Receiver, port: int, path: str, asked: str) -> None:
     """The path goes out as it was written."""
     assert (await sent(sender(local()), message(port, path))).status == 204
     assert receiver.requests[0][0] in {f"POST {asked} HTTP/1.1", f"POST {asked.removesuffix('?')} HTTP/1.1"}
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_addresses_in_urls(receiver: Receiver, port: int) -> None:
     """An address in a URL is its own name."""
     names = Names({"127.0.0.1": [["127.0.0.1"]]})
@@ -166,7 +166,7 @@ async def test_addresses_in_urls(receiver: Receiver, port: int) -> None:
 # Where it goes
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_one_private_address_among_public_ones(receiver: Receiver, port: int) -> None:
     """A name with any address that is not allowed is not connected to at all."""
     names = Names({"hook.example": [["8.8.8.8", "127.0.0.1"]]})
@@ -180,7 +180,7 @@ async def test_one_private_address_among_public_ones(receiver: Receiver, port: i
     assert refusal == receipt.error
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_rebinding(receiver: Receiver, port: int) -> None:
     """The address that was checked is the one that is connected to: the name is not asked for twice."""
     names = Names({"hook.example": [["127.0.0.1"], ["127.0.0.2"], ["10.0.0.1"]]})
@@ -193,14 +193,14 @@ async def test_rebinding(receiver: Receiver, port: int) -> None:
     assert receiver.connections == 1
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_allowed_by_name(receiver: Receiver, port: int) -> None:
     """A host that the settings name may be anywhere."""
     assert (await sent(sender(local(), AddressPolicy.of(["HOOK.example"])), message(port))).status == 204
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_redirects(receiver: Receiver, port: int, status: int) -> None:
     """A redirect is an answer like any other: nothing goes where it leads."""
     receiver.says(status, Location=f"http://127.0.0.1:{port}/elsewhere")
@@ -208,7 +208,7 @@ async def test_redirects(receiver: Receiver, port: int, status: int) -> None:
     assert receiver.connections == 1
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_no_proxy(receiver: Receiver, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment has no say in where it goes."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -216,14 +216,14 @@ async def test_no_proxy(receiver: Receiver, port: int, monkeypatch: pytest.Monke
     assert (await sent(sender(local()), message(port))).status == 204
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_next_address(receiver: Receiver, port: int) -> None:
     """Where the first address of a name has nobody, the next is tried."""
     names = Names({"hook.example": [["127.0.0.9", "127.0.0.1"]]})
     assert (await sent(sender(names), message(port))).status == 204
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_no_name(port: int) -> None:
     """A name that is not there is no reason to refuse a webhook, but nothing can be sent."""
     names = Names()
@@ -231,7 +231,7 @@ async def test_no_name(port: int) -> None:
     assert (await sender(names).refusal(message(port).target)) is None
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_nobody_there() -> None:
     """A port where nobody listens."""
     listening = reactor.listenTCP(0, Receiver(), interface="127.0.0.1")
@@ -243,7 +243,7 @@ async def test_nobody_there() -> None:
 # What an answer may do
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_silence(receiver: Receiver, port: int) -> None:
     """A receiver that says nothing is left after a while, and its connection is closed."""
     receiver.answer = []
@@ -252,7 +252,7 @@ async def test_silence(receiver: Receiver, port: int) -> None:
     assert (receiver.connections, receiver.lost) == (1, 1)
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_slow_names(port: int) -> None:
     """The time for a name counts, too."""
     stuck: Deferred[Sequence[str]] = Deferred()
@@ -260,7 +260,7 @@ async def test_slow_names(port: int) -> None:
     assert (await sent(by, message(port))).error == "no answer came in 0.1 s"
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_body_that_never_ends(receiver: Receiver, port: int) -> None:
     """What counts is the status: a body that does not end changes nothing, and takes no longer than the rest."""
     receiver.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"]
@@ -269,21 +269,21 @@ async def test_body_that_never_ends(receiver: Receiver, port: int) -> None:
     assert receiver.lost == 1
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_large_body(receiver: Receiver, port: int) -> None:
     """Only so much of an answer is read."""
     receiver.says(500, b"x" * (4 * MOST_ANSWER_BYTES))
     assert (await sent(sender(local()), message(port))).status == 500
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_large_head(receiver: Receiver, port: int) -> None:
     """A head without end is no answer."""
     receiver.answer = [b"HTTP/1.1 200 OK\r\n"] + [b"X: " + b"y" * 1000 + b"\r\n"] * 200
     assert (await sent(sender(local()), message(port))) == Receipt(None, "the connection ended before the answer")
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_compressed(receiver: Receiver, port: int) -> None:
     """A body that would be a thousand times as large unpacked is not unpacked; nor does a broken one matter."""
     packed = gzip.compress(b"\0" * 10_000_000)
@@ -293,7 +293,7 @@ async def test_compressed(receiver: Receiver, port: int) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"what?\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x16\x03\x01", b""])
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_no_http(receiver: Receiver, port: int, answer: bytes) -> None:
     """Whoever does not speak HTTP has not answered."""
     receiver.answer, receiver.hangs_up = [answer], True
@@ -302,7 +302,7 @@ async def test_no_http(receiver: Receiver, port: int, answer: bytes) -> None:
     assert receipt.error in {"what came is no HTTP answer", "the connection ended before the answer"}
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_retry_after(receiver: Receiver, port: int) -> None:
     """Seconds or a date; what is neither is nothing."""
     soon = datetimeToString(reactor.seconds() + 100).decode()
@@ -312,7 +312,7 @@ async def test_retry_after(receiver: Receiver, port: int) -> None:
         assert found == (pytest.approx(wanted, abs=3) if wanted else None), text
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_cancel(receiver: Receiver, port: int) -> None:
     """Whoever stops waiting cuts the connection."""
     receiver.answer = []
@@ -369,14 +369,15 @@ def certified(tmp_path: Path) -> Callable[[str], Party]:
     return make
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_tls(receiver: Receiver, certified: Callable[[str], Party]) -> None:
     """The certificate is checked against the URL's name, although the connection goes to an address."""
     party = certified("hook.example")
     listening = reactor.listenSSL(0, receiver, party.context, interface="127.0.0.1")
     secure = message(listening.getHost().port, scheme="https")
     try:
-        trusted = {"tls": lambda name: optionsForClientTLS(name, trustRootFromCertificates([party.certificate]))}
+        root = trustRootFromCertificates([party.certificate])
+        trusted: dict[str, Any] = {"tls": lambda name: optionsForClientTLS(name, root)}
         assert (await sent(sender(local(), **trusted), secure)).status == 204
         other = Names({"other.example": [["127.0.0.1"]]})
         wrong = message(listening.getHost().port, scheme="https", host="other.example")
@@ -387,7 +388,7 @@ async def test_tls(receiver: Receiver, certified: Callable[[str], Party]) -> Non
         (await listening.stopListening())
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_plain_receiver_for_https(receiver: Receiver, port: int) -> None:
     """https to one that speaks no TLS is a failure, never plain text."""
     receipt = await sent(sender(local(), seconds=1), message(port, scheme="https"))
@@ -398,7 +399,7 @@ async def test_plain_receiver_for_https(receiver: Receiver, port: int) -> None:
 # Names
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_lookup() -> None:
     """Addresses are their own names, names have addresses, and what is no name has none."""
     lookup = NameLookup(reactor)
@@ -409,7 +410,7 @@ async def test_lookup() -> None:
         (await lookup("a" * 70 + ".example", 80))
 
 
-@pytest_twisted.ensureDeferred
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_few_lookups_at_once() -> None:
     """No more threads are begun than there may be; those that were given up count until they end."""
     lookup = NameLookup(reactor)

@@ -193,7 +193,11 @@ def test_room() -> None:
         house.turn()
     assert sorted(hosts) == ["a.example"] * 3 + ["b.example"] * 3 + ["c.example"] * 3
     assert hosts.index("c.example") <= 5
-    assert house.room.enter("x", list) and house.room.enter("x", list) and not house.room.enter("x", list)
+    assert (
+        house.room.enter("x", lambda: None)
+        and house.room.enter("x", lambda: None)
+        and not house.room.enter("x", lambda: None)
+    )
 
 
 # Again

@@ -84,6 +84,7 @@ class Scene:
             "result_id": self.result_id,
             "agent_id": self.own.agent_id if route.path.endswith("heartbeat") else self.spawned,
             "jti": "some-jti",
+            "webhook_id": "no-such-webhook",
             **changed,
         }
         path = route.path
@@ -98,6 +99,8 @@ class Scene:
             "/api/events/<event_type>": {"topic": "scene", "data": {}},
             "/api/results": self.result(self.own),
             "/api/agents/spawn": self.spawn("no-such-runner"),
+            "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
+            "/api/webhooks/<webhook_id>/redeliver": {},
         }
         return None if route.body is None else bodies[route.path]
 
@@ -132,6 +135,7 @@ def scene(sidecar: Sidecar, scenes: dict[int, Scene]) -> Callable[[], Scene]:
 
 P, A, N = "403 AUTH_003", "403 AUTH_005", "404 NOT_FOUND"
 NO_RUNNER = "400 VAL_002"
+NOT_PUBLIC = "400 VAL_002"
 
 
 @frozen
@@ -179,7 +183,15 @@ GOLDEN: Mapping[str, Row] = {
     "GET /api/events/wait/<types>": anybody(),
     "GET /api/events": anybody(),
     "GET /api/events/stream": anybody(),
+    "GET /api/events/dead-letters": admin_only(),
+    "DELETE /api/events/dead-letters": admin_only(),
     "GET /api/events/<event_id>": anybody(other_project=N),
+    "POST /api/webhooks": admin_only(NOT_PUBLIC),
+    "GET /api/webhooks": admin_only(),
+    "GET /api/webhooks/<webhook_id>": admin_only(N),
+    "DELETE /api/webhooks/<webhook_id>": admin_only(N),
+    "POST /api/webhooks/<webhook_id>/test": admin_only(N),
+    "POST /api/webhooks/<webhook_id>/redeliver": admin_only(N),
     "GET /api/context/<issue_id>/<agent_type>": Row(P, "200", A, "200", "200", "200"),
     "DELETE /api/cache/context/<issue_id>": admin_only(),
     "DELETE /api/cache/all": admin_only(),

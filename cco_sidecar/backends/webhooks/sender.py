@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupErro
 from twisted.internet.ssl import VerificationError, optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
 from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
@@ -152,6 +152,7 @@ def _known(failure: Failure) -> str | None:
         return f"the name has no address ({error.args[0] if error.args else 'it could not be looked up'})"
     if isinstance(error, ConnectError):
         return f"no connection ({error.osError or error})"
-    if isinstance(error, ResponseFailed):
-        return next(filter(None, map(_known, error.reasons)), "what came is no HTTP answer")
+    if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
+        default = "what came is no HTTP answer" if isinstance(error, ResponseFailed) else None
+        return next(filter(None, map(_known, error.reasons)), default)
     return next((sentence for kind, sentence in _REASONS if isinstance(error, kind)), None)
