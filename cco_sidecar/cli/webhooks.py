@@ -21,9 +21,7 @@ def webhooks() -> None:
 
 @webhooks.command()
 @click.argument("url", metavar="URL")
-@click.option(
-    "--type", "types", metavar="TYPE", multiple=True, help="Only events of this type; may be repeated."
-)
+@click.option("--type", "types", metavar="TYPE", multiple=True, help="Only events of this type; may be repeated.")
 @click.option("--topic", metavar="TOPIC", help="Only events on this topic.")
 @click.option("--filter", "filter_text", metavar="FILTER", help="Only events that match, like issue_id:issue-123.")
 @click.option("--publisher", metavar="AGENT", help="Only events of this agent.")

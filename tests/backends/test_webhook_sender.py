@@ -414,12 +414,12 @@ async def test_lookup() -> None:
 async def test_few_lookups_at_once() -> None:
     """No more threads are begun than there may be; those that were given up count until they end."""
     lookup = NameLookup(reactor)
-    waiting = [lookup("127.0.0.1", 80) for _ in range(MOST_LOOKUPS)]
+    waiting = [lookup("localhost", 80) for _ in range(MOST_LOOKUPS)]
     seen = [outcome(one) for one in waiting]
     waiting[0].cancel()
     assert isinstance(seen[0][0], CancelledError)
     with pytest.raises(DNSLookupError):
-        (await lookup("127.0.0.1", 80))
+        (await lookup("localhost", 80))
     for one in waiting[1:]:
         (await one)
-    assert (await lookup("127.0.0.1", 80)) == ["127.0.0.1"]
+    assert (await lookup("localhost", 80)) != []

@@ -13,6 +13,7 @@ from cco_sidecar.core.webhooks.feeding import PASSED_UNNOTED
 from cco_sidecar.core.webhooks.registry import MOST_TESTS, MOST_WEBHOOKS, TEST_TYPE
 from cco_sidecar.core.webhooks.retries import MOST_RETRY_AFTER_SECONDS, Retries
 from cco_sidecar.core.webhooks.room import SendRoom
+from cco_sidecar.core.webhooks.signing import signature
 from cco_sidecar.core.webhooks.webhook import MOST_AT_ONCE, MOST_UNSETTLED, SelectionBody
 from cco_sidecar.errors import InvalidBody, InvalidFilter, InvalidParameter, NotFound, StorageFull, TooManyRequests
 from cco_sidecar.interfaces import Receipt
@@ -58,6 +59,13 @@ def test_message(house: WebhookHouse) -> None:
     signed = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), post.message.body])
     expected = base64.b64encode(hmac.new(SECRET, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_known_signature() -> None:
+    """The example that the makers of the scheme use in their own tests comes out."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signed = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_selection(house: WebhookHouse) -> None:
@@ -186,7 +194,7 @@ def test_room() -> None:
     for name in ("a", "b", "c"):
         house.add(url=f"https://{name}.example/")
     house.publish(3)
-    assert [post.message.target.host for post in house.sender.open] == ["a.example", "a.example"]
+    assert [post.message.target.host for post in house.sender.open] == ["a.example", "b.example"]
     hosts = []
     while house.sender.open:
         hosts.append(house.sender.answer(200).message.target.host)

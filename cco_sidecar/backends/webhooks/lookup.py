@@ -3,14 +3,15 @@
 import socket
 import threading
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.python.failure import Failure
 
-MOST_LOOKUPS = 32
+MOST_LOOKUPS = 256
 """How many names may be looked up at once: each takes a thread for as long as the resolver likes."""
 
 
@@ -26,6 +27,8 @@ class NameLookup:
 
         :raises DNSLookupError: it has none, or too many lookups are under way.
         """
+        if _is_address(host):
+            return succeed([host])
         if self._under_way >= MOST_LOOKUPS:
             return fail(DNSLookupError("too many names are being looked up"))
         self._under_way += 1
@@ -40,6 +43,14 @@ class NameLookup:
     def _looked(self, done: "Deferred[Sequence[str]]", result: Any) -> None:
         self._under_way -= 1
         done.callback(result)  # one that was cancelled takes it without a word
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _addresses(host: str, port: int) -> Sequence[str] | Failure:

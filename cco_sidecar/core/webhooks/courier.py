@@ -9,11 +9,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cco_sidecar.core.dead_letters import DeadLetters, Lost
-from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.webhooks.retries import MOST_RETRY_AFTER_SECONDS, Retries
 from cco_sidecar.core.webhooks.room import SendRoom
-from cco_sidecar.core.webhooks.signing import parcel_of, parcel_of_text, signed_headers
+from cco_sidecar.core.webhooks.signing import parcel_of, signed_headers
 from cco_sidecar.core.webhooks.webhook import Delivery, Webhook
 from cco_sidecar.interfaces import IWebhookSender, Message, Receipt
 
@@ -58,12 +57,16 @@ class Courier:
         webhook.timers.pop("wake", None)
         if self._is_held(webhook):
             return
-        while webhook.may_send and webhook.has_work and self._room.enter(webhook, lambda: self.wake(webhook)):
-            delivery = self._next(webhook)
-            if delivery is None:
-                self._room.leave()
-            else:
-                self._attempt(webhook, delivery)
+        if not (webhook.may_send and webhook.has_work and self._room.enter(webhook, lambda: self.wake(webhook))):
+            return
+        delivery = self._next(webhook)
+        if delivery is None:
+            self._room.leave()
+        else:
+            self._attempt(webhook, delivery)
+        # One at a time: to sign a large event takes a while, and the reactor has others to serve.
+        if webhook.may_send:
+            self.wake(webhook)
 
     def _is_held(self, webhook: Webhook) -> bool:
         left = webhook.held_until - self._clock.seconds()
@@ -98,7 +101,7 @@ class Courier:
             elif event.expires_at <= self._clock.seconds():
                 webhook.attempted.expired += 1
             else:
-                found = _delivery_of(event)
+                found = Delivery(event.encoded, event.sequence)
         if lost:
             self._letters.lose(webhook.id, Lost(lost[0], lost[-1], len(lost)))
         if waiting and found is None:
@@ -109,8 +112,7 @@ class Courier:
         while webhook.letters:
             letter = self._letters.find(webhook.letters.popleft())
             if letter is not None:
-                event = bytes(letter.event)
-                return Delivery(parcel_of_text(event), event, letter=letter.id)
+                return Delivery(bytes(letter.event), letter=letter.id)
         return None
 
     # An attempt, and what came of it
@@ -122,8 +124,8 @@ class Courier:
         delivery.first_at = now if delivery.first_at is None else delivery.first_at
         delivery.last_at = now
         webhook.open_requests += 1
-        headers = signed_headers(webhook.key.secret, delivery.parcel, now)
-        message = Message(webhook.key.target, headers, delivery.parcel.body)
+        parcel = parcel_of(delivery.event)
+        message = Message(webhook.key.target, signed_headers(webhook.key.secret, parcel, now), parcel.body)
         delivery.sending = maybeDeferred(self._sender.send, message)
         delivery.sending.addErrback(_unforeseen)
         delivery.sending.addCallback(self._came, webhook, delivery)
@@ -220,10 +222,6 @@ def describe(receipt: Receipt) -> str:
     if 300 <= receipt.status < 400:
         return f"the receiver answered {receipt.status}, and redirects are not followed: register the URL it leads to"
     return f"the receiver answered {receipt.status}"
-
-
-def _delivery_of(event: Event) -> Delivery:
-    return Delivery(parcel_of(event), event.encoded, event.sequence)
 
 
 def _unforeseen(failure: Failure) -> Receipt:

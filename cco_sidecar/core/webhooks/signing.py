@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import msgspec
 from attrs import frozen
 
-from cco_sidecar.core.events.event import Event
 from cco_sidecar.errors import InvalidBody
 
 PREFIX = "whsec_"
@@ -42,13 +41,8 @@ def parcel(event_type: str, timestamp: str, message_id: str, data: bytes) -> Par
     return Parcel(message_id, head + data + b"}")
 
 
-def parcel_of(event: Event) -> Parcel:
-    """Make the message of an event: its id is the event's."""
-    return parcel(event.body.event_type, event.body.timestamp, event.body.event_id, event.encoded)
-
-
-def parcel_of_text(event: bytes) -> Parcel:
-    """Make the message of an event that is known by its JSON text alone."""
+def parcel_of(event: bytes) -> Parcel:
+    """Make the message of an event's JSON text: its id is the event's."""
     head = _head(event)
     return parcel(head.event_type, head.timestamp, head.event_id, event)
 

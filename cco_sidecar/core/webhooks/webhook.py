@@ -14,7 +14,6 @@ from cco_sidecar.core.events.fields import EventFields
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.identifiers import event_type, identifier
-from cco_sidecar.core.webhooks.signing import Parcel
 from cco_sidecar.interfaces import Receipt, WebhookKey
 
 MOST_UNSETTLED = 8
@@ -80,9 +79,11 @@ class PositionRecord(msgspec.Struct, frozen=True):
 
 @define(eq=False)
 class Delivery:
-    """An event on its way to a webhook: of a ``sequence``, or of a dead ``letter`` that is delivered again."""
+    """An event (its JSON text) on its way: of a ``sequence``, or of a dead ``letter`` that is delivered again.
 
-    parcel: Parcel
+    The message is made for each attempt: kept, it would be a copy of the event for each webhook.
+    """
+
     event: bytes
     sequence: int | None = None
     letter: str | None = None
