@@ -107,7 +107,11 @@ class DeadLetters:
         """Keep that events were removed before they could be delivered; one letter of a webhook tells of all."""
         before = next((it for it in self.listing(webhook_id) if it.lost is not None), None)
         if before is not None and before.lost is not None:
-            lost = Lost(before.lost.first_sequence, lost.last_sequence, before.lost.count + lost.count)
+            lost = Lost(
+                min(before.lost.first_sequence, lost.first_sequence),
+                max(before.lost.last_sequence, lost.last_sequence),
+                before.lost.count + lost.count,
+            )
         letter = DeadLetter(
             id=f"dl-{self._new_id()}" if before is None else before.id,
             source="webhook",

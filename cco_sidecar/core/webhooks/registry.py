@@ -17,7 +17,7 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.webhooks.courier import Courier, describe
 from cco_sidecar.core.webhooks.feeding import Feeder
 from cco_sidecar.core.webhooks.signing import parcel, signed_headers
-from cco_sidecar.core.webhooks.targets import read_target
+from cco_sidecar.core.webhooks.targets import origin_of, read_target
 from cco_sidecar.core.webhooks.webhook import PositionRecord, SelectionBody, Webhook, WebhookRecord
 from cco_sidecar.errors import InvalidBody, NotFound, TooManyRequests
 from cco_sidecar.interfaces import IWebhookKeys, IWebhookSender, Message, Target, WebhookKey
@@ -131,7 +131,7 @@ class Webhooks:
             webhook_id = f"wh-{self._new_id()}"
             key = WebhookKey(target, secret)
             await self._keys.keep(webhook_id, key)
-            record = WebhookRecord(webhook_id, _origin(target), wanted, self._clock.seconds(), self._hub.sequence)
+            record = WebhookRecord(webhook_id, origin_of(target), wanted, self._clock.seconds(), self._hub.sequence)
             return await self._begun(Webhook(record, selection, record.start, key, noted=record.start))
         finally:
             self._coming -= 1
@@ -297,8 +297,3 @@ class Webhooks:
         for webhook in self._all.values():
             yield "webhook", webhook.record
             yield "webhook_position", webhook.progress()
-
-
-def _origin(target: Target) -> str:
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    return f"{target.scheme}://{host}:{target.port}"

@@ -32,6 +32,12 @@ def read_target(url: str) -> Target:
     return Target(url, scheme, host, port)
 
 
+def origin_of(target: Target) -> str:
+    """Name a URL's place without what may be a password in it: scheme, host and port."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{target.scheme}://{host}:{target.port}"
+
+
 def _objection(url: str) -> str | None:
     if len(url) > MOST_LENGTH:
         return f"it has more than {MOST_LENGTH} characters"
