@@ -34,7 +34,7 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
-from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
@@ -95,6 +95,7 @@ class Composition:
     def _build_core(self) -> None:
         reactor, settings = self._reactor, self._settings
         self.wheel = TimerWheel(reactor)
+        self.epoch = Epoch()
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
         self.accounts = Accounts(reactor, self.measurements, self._access)
@@ -114,6 +115,7 @@ class Composition:
             is_gone=self._is_gone,
             ttl_seconds=settings.tokens.ttl_seconds,
             refresh_before_seconds=settings.tokens.refresh_before_seconds,
+            epoch=self.epoch,
         )
         self.runners = {**packaged_runners(), **_configured_runners(settings)}
         self.provisions = Provisions(
@@ -134,6 +136,7 @@ class Composition:
             gone=self.provisions.gone,
             find=self.launcher.find,
             forget=self.launcher.forget,
+            changed=self.epoch.turn,
         )
         admission = Admission(settings.agents.max_concurrent)
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
@@ -172,7 +175,7 @@ class Composition:
             self.measurements.delivered,
             self.wheel,
         )
-        book = TokenBook(reactor, ledger)
+        book = TokenBook(reactor, ledger, self.epoch)
         keys = Idempotency(reactor)
         for keeper in (hub, hub.subscriptions, issues, book, keys):
             ledger.join(keeper)

@@ -25,8 +25,7 @@ from cco_sidecar.errors import NotFound, Refusal
 _log = Logger()
 
 
-@frozen
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """An event before it is numbered; ``data`` is JSON text, checked already."""
 
     event_type: str
@@ -41,8 +40,7 @@ class Draft:
     ttl_seconds: int = 86400
 
 
-@frozen
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """An event that is on disk, and the agents whose parked polls it ended."""
 
     event: Event
