@@ -85,5 +85,5 @@ class CPUMeter:
 
 
 def load_average() -> float:
-    """How busy the machine was in the last minute: with more than the benchmark's own two processes, trust ratios only."""
+    """How busy the machine was in the last minute; a benchmark itself makes it one or two."""
     return round(os.getloadavg()[0], 2)

@@ -1,9 +1,10 @@
 """What the sidecar is measured against: each is installed for itself when first needed, started, and ended by its pid.
 
 Python's packages go into an environment of their own, Debian's are unpacked beside it and not installed: nothing on
-the machine changes but ``~/.cache/cco-sidecar-benchmarks``.
+the machine changes but ``~/.cache/cco-sidecar-benchmarks`` (and, while nginx runs, ``/var/lib/nginx``).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,9 @@ NGINX = ("nginx", "libnginx-mod-nchan")
 PATIENCE_SECONDS = 20.0
 MOST_CONNECTIONS = 16_000
 """An nginx worker takes memory for each that it may have; a file descriptor each, too."""
+
+NGINX_HOME = Path("/var/lib/nginx")
+"""Nchan insists on the directory that Debian's nginx was built with (its issue 677), so it is made, and taken away."""
 
 
 def _environment(name: str, packages: tuple[str, ...]) -> Path:
@@ -44,7 +48,7 @@ def _unpacked(name: str, packages: tuple[str, ...]) -> Path:
     if not (directory / "complete").exists():
         directory.mkdir(exist_ok=True)
         fetch = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", *packages]
-        if subprocess.run(fetch, cwd=directory, stdout=sys.stderr).returncode != 0:
+        if subprocess.run(fetch, check=False, cwd=directory, stdout=sys.stderr).returncode != 0:
             subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
             subprocess.run(fetch, cwd=directory, check=True, stdout=sys.stderr)
         for package in directory.glob("*.deb"):
@@ -77,16 +81,20 @@ class Peer:
     def __enter__(self) -> Self:
         command = self.command()
         with (self.directory / "log").open("wb") as log, pinned(SERVER_CORE):
-            self._process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self._end()
                 raise SystemExit(f"{command[0]} does not start: {(self.directory / 'log').read_text()}")
             time.sleep(0.01)
         self.prepare()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(PATIENCE_SECONDS)
@@ -142,9 +150,12 @@ class Nchan(Peer):
     def command(self) -> list[str]:
         """See `Peer.command`."""
         root = _unpacked("nginx", NGINX)
-        temporary = "".join(
-            f"  {kind}_temp_path {self.directory};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
+        try:
+            NGINX_HOME.mkdir(exist_ok=True)
+        except PermissionError:
+            raise SystemExit(f"There is no {NGINX_HOME}, and only root may make it: sudo mkdir {NGINX_HOME}") from None
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"  {kind}_temp_path {self.directory};\n" for kind in kinds)
         config = self.directory / "nginx.conf"
         config.write_text(
             f"load_module {root}/usr/lib/nginx/modules/ngx_nchan_module.so;\n"
@@ -168,6 +179,12 @@ class Nchan(Peer):
         )
         return [str(root / "usr/sbin/nginx"), "-c", str(config), "-e", "stderr"]
 
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        with contextlib.suppress(OSError):  # it is not ours: somebody's nginx has its files there
+            (NGINX_HOME / "body").rmdir()
+            NGINX_HOME.rmdir()
+
     def parked(self) -> int:
         """How many polls wait."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status", timeout=PATIENCE_SECONDS) as answer:
@@ -175,4 +192,3 @@ class Nchan(Peer):
         found = re.search(r"subscribers: (\d+)", told)
         assert found is not None, told
         return int(found[1])
-

@@ -3,7 +3,7 @@
 The agents are chief architects, whose requests are not counted by the rate limit: everything else is as it comes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,12 +16,12 @@ BODY = b'{"topic":"benchmark","data":{"status":"green","coverage":91,"files":["s
 
 
 @contextmanager
-def sidecar(directory: Path, config: Mapping[str, object] | None = None) -> Iterator[Sidecar]:
+def sidecar(directory: Path) -> Iterator[Sidecar]:
     """Run a sidecar in a directory, with its descendants on the server's core."""
-    made = Sidecar(directory, config=config)
-    with pinned(SERVER_CORE):
-        made.start()
+    made = Sidecar(directory)
     try:
+        with pinned(SERVER_CORE):
+            made.start()
         yield made
     finally:
         made.kill()
