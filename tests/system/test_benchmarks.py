@@ -58,9 +58,11 @@ def server(answer: Callable[[socketserver.StreamRequestHandler], None]) -> Itera
         listening.daemon_threads = True
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
-        yield listening.server_address[1]
-        listening.shutdown()
-        thread.join()
+        try:
+            yield listening.server_address[1]
+        finally:
+            listening.shutdown()
+            thread.join()
 
 
 @needs_compiler
