@@ -6,6 +6,7 @@ runs beside. A thread that ends between two readings takes what it used since th
 """
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -41,8 +42,12 @@ def cache_directory() -> Path:
 
 @contextlib.contextmanager
 def disk_directory() -> Iterator[Path]:
-    """A directory for a server's data, gone afterwards; in memory it would make fsync a lie."""
-    with tempfile.TemporaryDirectory(dir=cache_directory()) as name:
+    """A directory for a server's data, gone afterwards; in memory it would make fsync a lie.
+
+    Waits until no other benchmark has one: they would share the cores.
+    """
+    with (cache_directory() / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache_directory()) as name:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         kind = subprocess.run(["stat", "-f", "-c", "%T", name], capture_output=True, text=True, check=True)
         if kind.stdout.strip() in {"tmpfs", "ramfs"}:
             raise SystemExit(f"{name} is in memory: set XDG_CACHE_HOME to a directory on a disk.")
