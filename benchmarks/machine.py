@@ -8,7 +8,9 @@ runs beside. A thread that ends between two readings takes what it used since th
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +46,9 @@ def cache_directory() -> Path:
 def disk_directory() -> Iterator[Path]:
     """A directory for a server's data, gone afterwards; in memory it would make fsync a lie.
 
-    Waits until no other benchmark has one: they would share the cores.
+    Waits until no other benchmark has one: they would share the cores. From here on a SIGTERM ends the servers, too.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (cache_directory() / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache_directory()) as name:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kind = subprocess.run(["stat", "-f", "-c", "%T", name], capture_output=True, text=True, check=True)
