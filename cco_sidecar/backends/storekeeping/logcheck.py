@@ -123,15 +123,12 @@ class _LogCheck:
         if self._before is None or look.mark is None:
             return
         before, last = self._before
-        is_next = look.previous in {0, before}
         if look.previous == before and look.previous_last != last:
             damage(parts, f"the segment before it went on to {look.previous_last}, but ends at {last}", KEEP_A_COPY)
         elif look.mark > self._highest and not self._was_set_aside(before, first):
             # Segments without events go before older ones do: only missing events tell of a loss.
-            what = "events" if is_next else "a segment"
-            damage(
-                parts, f"{what} between it and the segment before it, up to event {look.mark}, are missing", KEEP_A_COPY
-            )
+            missing = f"events up to number {look.mark} are missing before it"
+            damage(parts, missing, KEEP_A_COPY)
 
     def _was_set_aside(self, before: int, first: int) -> bool:
         return any(before <= gone < first for gone in self._set_aside)
@@ -139,7 +136,7 @@ class _LogCheck:
     def _count(self, first: int, look: Look, size: int) -> None:
         facts, numbers = self._facts, [number for number, _ in look.what.records]
         self._highest = max(self._highest, look.highest, look.mark or 0)
-        self._before = (first, numbers[-1] if numbers else first)
+        self._before = (first, look.last)
         known = [number for number in (facts.first_sequence, facts.last_sequence) if number is not None] + numbers
         self._facts = LogFacts(
             facts.segments + 1,

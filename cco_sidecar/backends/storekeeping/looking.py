@@ -27,6 +27,12 @@ class _End(msgspec.Struct):
     last: int
 
 
+class _Skip(msgspec.Struct):
+    """Where the numbers of a segment go on."""
+
+    next: int
+
+
 class _Numbered(msgspec.Struct):
     sequence: int
 
@@ -34,6 +40,7 @@ class _Numbered(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line).decode
 _begin = msgspec.json.Decoder(_Begin).decode
 _end: Any = msgspec.json.Decoder(_End | None).decode
+_skip = msgspec.json.Decoder(_Skip).decode
 _numbered = msgspec.json.Decoder(_Numbered).decode
 
 
@@ -42,8 +49,8 @@ class Look:
     """A segment's content.
 
     ``mark`` is the highest number of an event in earlier segments, None where the segment does not say; ``previous``
-    the segment before (its first sequence, 0: not said) and ``previous_last`` what that one goes on to; ``highest`` the
-    highest number of an event in this one (0: none). ``unreadable`` counts records whose checksum holds although they
+    the segment before (its first sequence, 0: not said) and ``previous_last`` what that one goes on to; ``last`` the last
+    sequence that this one speaks for (0: none), ``highest`` the highest number of an event in it (0: none). ``unreadable`` counts records whose checksum holds although they
     are no records; ``is_torn`` says that all behind the last record is an unfinished write.
     """
 
@@ -51,6 +58,7 @@ class Look:
     mark: int | None
     previous: int
     previous_last: int
+    last: int
     has_snapshot: bool
     highest: int
     unreadable: int
@@ -67,13 +75,14 @@ def look_at(text: bytes) -> Look:
     """Look at a segment's bytes."""
     what = scan(text)
     said = _Said()
-    for _, record in what.records:
-        said.take(record)
+    for number, record in what.records:
+        said.take(number, record)
     return Look(
         what,
         said.mark,
         said.previous,
         said.previous_last,
+        said.last,
         said.has_begin and said.has_end,
         said.highest,
         said.unreadable,
@@ -88,14 +97,16 @@ class _Said:
     mark: int | None = None
     previous: int = 0
     previous_last: int = 0
+    last: int = 0
     has_begin: bool = False
     has_end: bool = False
     highest: int = 0
     unreadable: int = 0
     _is_first: bool = field(default=True)
 
-    def take(self, record: bytes) -> None:
+    def take(self, number: int, record: bytes) -> None:
         """Take the next record."""
+        self.last = max(self.last, number)
         try:
             line = _line(record)
             if line.k == "begin" and self._is_first:
@@ -104,6 +115,8 @@ class _Said:
                 self.highest = max(self.highest, _numbered(line.b).sequence)
             elif line.k == "end" and not self.has_end:
                 self._take_end(_end(line.b))
+            elif line.k == "skip":
+                self.last = max(self.last, _skip(line.b).next - 1)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self.unreadable += 1
         self._is_first = False
@@ -112,6 +125,7 @@ class _Said:
         self.has_end = True
         if end is not None:
             self.mark, self.previous, self.previous_last = end.mark, end.previous, end.last
+            self.last = max(self.last, end.last)
 
 
 def _is_torn(tail: bytes) -> bool:

@@ -36,8 +36,7 @@ def check_issue(directory: int, parts: Parts, findings: Findings, *, is_live: bo
         count = check.history_of(history)
     finally:
         os.close(history)
-    if not is_live:
-        check.compare()
+    check.compare(is_live=is_live)
     return count
 
 
@@ -47,6 +46,7 @@ class _IssueCheck:
     _findings: Findings
     _newest: dict[str, _Newest] = field(factory=dict)
     _last: dict[str, str] = field(factory=dict)  # by agent type, the id that the history has last
+    _seen: set[str] = field(factory=set)  # of the newest, those that the history has, too
     _unreadable: set[str] = field(factory=set)
 
     def newest_of(self, directory: int) -> None:
@@ -83,21 +83,33 @@ class _IssueCheck:
                     parts, f"holds the result '{head.id}', not the one it is named after", _BRING_BACK
                 )
             self._last[head.agent_type] = max(self._last.get(head.agent_type, ""), head.id)
-            newest = self._newest.get(head.agent_type)
-            if newest is not None and newest.id == head.id and newest.digest != digest:
-                problem = f"is not what {head.agent_type}.json holds under the same id: one of them has changed"
-                self._findings.damage(parts, problem, "compare the two, and bring the right one back from a backup")
+            for agent_type, newest in self._newest.items():
+                if f"{newest.id}.json" == name:
+                    self._seen.add(newest.id)
+                    self._check_same(parts, agent_type, is_same=newest.digest == digest)
         return count
 
-    def compare(self) -> None:
-        """Tell where a write was cut short between the history and the newest; nothing of it was acknowledged."""
+    def _check_same(self, parts: Parts, agent_type: str, *, is_same: bool) -> None:
+        if not is_same:
+            problem = f"is not what {agent_type}.json holds under the same id: one of them has changed"
+            self._findings.damage(parts, problem, "compare the two, and bring the right one back from a backup")
+
+    def compare(self, *, is_live: bool) -> None:
+        """Tell where the newest and the history disagree."""
         for agent_type, last in self._last.items():
+            parts = (*self._parts, f"{agent_type}.json")
             newest = self._newest.get(agent_type)
-            is_older = newest is not None and _moment(newest.id) < _moment(last)
-            if is_older or (newest is None and agent_type not in self._unreadable):
+            if newest is not None and newest.id not in self._seen:
+                # Pruning takes the oldest first, and so leaves none of a type when it has taken the newest.
+                problem = f"is the result '{newest.id}', which the history does not have"
+                self._findings.damage(parts, problem, "copy it into history/, or bring both back from a backup")
+            elif is_live or agent_type in self._unreadable:
+                continue
+            elif newest is None or _moment(newest.id) < _moment(last):
+                # A write was cut short between the two, before it was acknowledged.
                 problem = f"the history has a newer result of this type, '{last}'"
                 advice = f"nothing, or copy history/{last}.json over it: 'cco results list' shows both"
-                self._findings.note((*self._parts, f"{agent_type}.json"), problem, advice)
+                self._findings.note(parts, problem, advice)
 
     def _read(self, directory: int, parts: Parts) -> tuple[ResultHead, bytes] | None:
         try:
