@@ -407,7 +407,9 @@ def test_too_many(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert bring_back(tarred(tmp_path / "g.tar", *many[:3]), place).files == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 10240, b"PK\3\4" + b"x" * 2000, b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\0" * 10240, b"PK\3\4" + b"x" * 2000, b"\x1f\x8b", b"\x28\xb5\x2f\xfd"]
+)
 def test_no_archive(tmp_path: Path, place: Path, content: bytes) -> None:
     """What is no tar at all, or an empty one, is refused."""
     refusal(put(tmp_path / "n.tar", content), place)

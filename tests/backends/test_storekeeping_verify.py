@@ -124,9 +124,7 @@ def test_missing_segment(storage: Path, log: Path) -> None:
     assert notes(verify(storage)) == []
     put(log / FIRST, segment(1, 0, [event(1), event(2)]))
     (log / SECOND).unlink()
-    assert damage(verify(storage)) == [
-        f"events/p/{segment_name(11)}: events up to number 4 are missing before it"
-    ]
+    assert damage(verify(storage)) == [f"events/p/{segment_name(11)}: events up to number 4 are missing before it"]
 
 
 def test_missing_segment_without_events(storage: Path, log: Path) -> None:
