@@ -1,4 +1,4 @@
-"""Backup and restore: all of it goes and comes back; what is hostile or broken is refused, and leaves nothing behind."""
+"""Backup and restore: all of it goes and comes back; what is hostile or broken is refused, without a trace."""
 
 import errno
 import gzip
@@ -24,6 +24,7 @@ from cco_sidecar.backends.storekeeping import restoring, unpacking
 from cco_sidecar.backends.storekeeping.archive import ArchiveError, Manifest
 from cco_sidecar.backends.storekeeping.backup import backup_into, backup_to
 from cco_sidecar.backends.storekeeping.layout import MANIFEST
+from cco_sidecar.backends.storekeeping.logcheck import read_segment
 from cco_sidecar.backends.storekeeping.restoring import Restored, restore
 from cco_sidecar.backends.storekeeping.verifying import verify
 from tests.backends.stored import ISSUE, PROJECT, content_of, event, make_storage, put, result, segment
@@ -170,7 +171,7 @@ def test_not_ours(storage: Path) -> None:
 
 def test_vanishing(storage: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What expires while it is copied is not missed."""
-    right = backup_module.read_segment
+    right = read_segment
 
     def read(directory: int, name: str) -> object:
         (storage / LOG / segment_name(1)).unlink(missing_ok=True)
@@ -243,7 +244,7 @@ def test_disk_full_at_backup(storage: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_disk_full_at_restore(storage: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is one sentence, and no half storage."""
     archive = backup(storage)
-    monkeypatch.setattr(restoring.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert "No space left" in refusal(archive, place)
 
 
@@ -317,9 +318,6 @@ def test_locked_until_the_end(storage: Path, place: Path, monkeypatch: pytest.Mo
     os.close(claim_storage(place / "new"))
 
 
-Change = Callable[[tarfile.TarInfo], None]
-
-
 def tarred(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo, **options: int) -> Path:
     """Make a tar of such files."""
     with tarfile.open(path, "w", **options) as tar:  # type: ignore[call-overload]  # the format
@@ -340,7 +338,9 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
 
 
 GOOD = (NEWEST, result("res-1"))
-HOSTILE = {
+HUGE = tarfile.TarInfo(NEWEST.replace("coder", "huge"))
+HUGE.size = 20 * 1024 * 1024 + 1
+HOSTILE: dict[str, tuple[str, bytes] | tarfile.TarInfo] = {
     "absolute": (f"/{NEWEST}", b"{}"),
     "above": (f"../{NEWEST}", b"{}"),
     "above within": ("results/p/../../../x/coder.json", b"{}"),
@@ -361,9 +361,8 @@ HOSTILE = {
     "no text": ("results/p/i\udcff/coder.json", b"{}"),
     "deep": ("a/" * 40 + NEWEST, b"{}"),
     "long": ("results/p/i/" + "a" * 300 + ".json", b"{}"),
-    "huge": tarfile.TarInfo(NEWEST.replace("coder", "huge")),
+    "huge": HUGE,
 }
-HOSTILE["huge"].size = 20 * 1024 * 1024 + 1  # type: ignore[union-attr]  # a TarInfo
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -1,4 +1,4 @@
-"""Verifying: whatever changed in a storage is found, nothing that is sound is called damaged, and nothing is touched."""
+"""Verifying: whatever changed in a storage is found, nothing sound is called damaged, and nothing is touched."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cco_sidecar.backends.placing import read_regular
 from cco_sidecar.backends.segments import frame, segment_name
 from cco_sidecar.backends.storage import StorageError, claim_storage
 from cco_sidecar.backends.storekeeping import findings as findings_module
@@ -99,10 +100,9 @@ def test_torn_end(storage: Path, log: Path) -> None:
     """A torn end of the last segment is noted while no sidecar runs; one of an earlier segment is damage."""
     with (log / SECOND).open("ab") as file:
         file.write(frame(11, event(5))[:-7])
-    assert notes(verify(storage)) == [
-        f"events/p/{SECOND}: ends with an unfinished write of {len(frame(11, event(5))) - 7} bytes: "
-        "it was never acknowledged"
-    ]
+    torn = len(frame(11, event(5))) - 7
+    problem = f"ends with an unfinished write of {torn} bytes: it was never acknowledged"
+    assert notes(verify(storage)) == [f"events/p/{SECOND}: {problem}"]
     with (log / FIRST).open("ab") as file:
         file.write(b'{"cco":1')
     assert damage(verify(storage)) == [f"events/p/{FIRST}: the last 8 bytes cannot be read"]
@@ -173,7 +173,7 @@ def test_changed_meanwhile(storage: Path, log: Path, monkeypatch: pytest.MonkeyP
     """With a sidecar there, damage is looked at twice: what a full disk took back is not there the second time."""
     from cco_sidecar.backends.storekeeping import logcheck, verifying
 
-    right, texts = logcheck.read_regular, [b"nonsense\n"]
+    right, texts = read_regular, [b"nonsense\n"]
 
     def read(directory: int, name: str, most_bytes: int) -> bytes:
         return texts.pop() if texts and name == FIRST else right(directory, name, most_bytes)

@@ -3,12 +3,12 @@
 import json
 import os
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cco_sidecar.backends.storekeeping import backup as backup_module
 from tests.backends.stored import PROJECT, content_of, make_storage, put
 from tests.cli.test_cli_start import probed
 
@@ -152,7 +152,7 @@ def test_denied(storage: Path, cco: "Cco", monkeypatch: pytest.MonkeyPatch) -> N
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(backup_module.tempfile, "mkstemp", deny)
+    monkeypatch.setattr(tempfile, "mkstemp", deny)
     found = cco("storage", "backup", "b.tar")
     assert found.exit_code == 1
     assert found.stderr == f"Error: {storage.parent / 'b.tar'} cannot be written: Permission denied.\n"

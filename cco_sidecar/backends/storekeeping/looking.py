@@ -48,10 +48,11 @@ _numbered = msgspec.json.Decoder(_Numbered).decode
 class Look:
     """A segment's content.
 
-    ``mark`` is the highest number of an event in earlier segments, None where the segment does not say; ``previous``
-    the segment before (its first sequence, 0: not said) and ``previous_last`` what that one goes on to; ``last`` the last
-    sequence that this one speaks for (0: none), ``highest`` the highest number of an event in it (0: none). ``unreadable`` counts records whose checksum holds although they
-    are no records; ``is_torn`` says that all behind the last record is an unfinished write.
+    ``mark`` is the highest number of an event in earlier segments, None where the segment does not say. ``previous`` is
+    the segment before, by its first sequence (0: not said), and ``previous_last`` what that one goes on to. ``last`` is
+    the last sequence that this one speaks for, ``highest`` the highest number of an event in it (0: none).
+    ``unreadable`` counts records whose checksum holds although they are no records; ``is_torn`` says that all behind
+    the last record is an unfinished write.
     """
 
     what: Scan
