@@ -5,18 +5,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from cco_sidecar import __version__
 from cco_sidecar.cli.command import Group
 from cco_sidecar.cli.output import chosen_format, emit, is_terminal, note, to_json
 from cco_sidecar.cli.service_options import load_settings
 from cco_sidecar.cli.sidecar import Failed
-
-if TYPE_CHECKING:
-    from cco_sidecar.backends.storekeeping.archive import Manifest
-    from cco_sidecar.backends.storekeeping.verifying import Report
 
 _T = TypeVar("_T")
 
@@ -66,18 +63,17 @@ def backup(ctx: click.Context, file: str, storage: str | None, force: bool) -> N
     cco storage backup sidecar.tar.gz
     cco storage backup - | ssh elsewhere 'cat > sidecar.tar'
     """
-    from cco_sidecar.backends.storekeeping.backup import backup_into, backup_to
+    from cco_sidecar.backends.storekeeping.backup import Maker, backup_into, backup_to
 
+    maker = Maker(__version__, time.time())
     if file != "-":
         _check_name(file)
-        manifest = _checked(
-            lambda: backup_into(Path(file).absolute(), _directory(storage), force=force, now=time.time())
-        )
+        manifest = _checked(lambda: backup_into(Path(file).absolute(), _directory(storage), maker, force=force))
         emit({"file": file, **_contents(manifest), "archive_bytes": Path(file).stat().st_size})
     else:
         if is_terminal():
             raise click.UsageError("A terminal is no place for an archive: name a file, or pipe it on.")
-        manifest = _checked(lambda: backup_to(sys.stdout.buffer, _directory(storage), time.time()))
+        manifest = _checked(lambda: backup_to(sys.stdout.buffer, _directory(storage), maker))
         note(to_json(_contents(manifest)))
     if manifest.left_out:
         names = ", ".join(manifest.left_out[:5])
@@ -149,7 +145,7 @@ def _check_name(file: str) -> None:
         raise click.UsageError(str(error)) from None
 
 
-def _contents(manifest: "Manifest") -> Mapping[str, Any]:
+def _contents(manifest: Any) -> Mapping[str, Any]:
     import msgspec
 
     found: dict[str, Any] = msgspec.to_builtins(manifest)
@@ -157,13 +153,14 @@ def _contents(manifest: "Manifest") -> Mapping[str, Any]:
     return {**found, "files": len(members), "size_bytes": sum(member["size"] for member in members)}
 
 
-def _as_data(report: "Report") -> Mapping[str, Any]:
+def _as_data(report: Any) -> Mapping[str, Any]:
     from attrs import asdict
 
-    return asdict(report)
+    found: dict[str, Any] = asdict(report)
+    return found
 
 
-def _show_findings(report: "Report", data: Mapping[str, Any]) -> None:
+def _show_findings(report: Any, data: Mapping[str, Any]) -> None:
     lines = [f"{it.level}: {it.path} {it.problem}; {it.advice}" for it in report.findings]
     if report.findings or chosen_format() not in {"table", "text"}:
         emit(data, rows=data["findings"], columns=("level", "path", "problem", "advice"), text="\n".join(lines))
@@ -171,7 +168,7 @@ def _show_findings(report: "Report", data: Mapping[str, Any]) -> None:
         note(f"{report.unlisted_findings} findings more are not listed.")
 
 
-def _summary(report: "Report") -> str:
+def _summary(report: Any) -> str:
     facts = report.projects.values()
     segments, records = sum(it.segments for it in facts), sum(it.records for it in facts)
     verdict = "is sound" if report.sound else "is damaged"

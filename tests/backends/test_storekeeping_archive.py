@@ -22,7 +22,7 @@ from cco_sidecar.backends.storage import StorageError, claim_storage
 from cco_sidecar.backends.storekeeping import backup as backup_module
 from cco_sidecar.backends.storekeeping import restoring, unpacking
 from cco_sidecar.backends.storekeeping.archive import ArchiveError, Manifest
-from cco_sidecar.backends.storekeeping.backup import backup_into, backup_to
+from cco_sidecar.backends.storekeeping.backup import Maker, backup_into, backup_to
 from cco_sidecar.backends.storekeeping.layout import MANIFEST
 from cco_sidecar.backends.storekeeping.logcheck import read_segment
 from cco_sidecar.backends.storekeeping.restoring import Restored, restore
@@ -30,6 +30,7 @@ from cco_sidecar.backends.storekeeping.verifying import verify
 from tests.backends.stored import ISSUE, PROJECT, content_of, event, make_storage, put, result, segment
 
 NOW = 1_800_000_000.5
+MAKER = Maker("9.9", NOW)
 LOG = f"events/{PROJECT}"
 NEWEST = f"results/{PROJECT}/{ISSUE}/coder.json"
 
@@ -48,7 +49,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def backup(storage: Path, name: str = "b.tar", *, force: bool = False) -> Path:
-    backup_into(storage.parent / name, storage, force=force, now=NOW)
+    backup_into(storage.parent / name, storage, MAKER, force=force)
     return storage.parent / name
 
 
@@ -95,6 +96,7 @@ def test_manifest(storage: Path) -> None:
     assert (project.segments, project.records, project.first_sequence, project.last_sequence) == (2, 10, 1, 10)
     assert (manifest.results, manifest.logs, manifest.quarantined, manifest.left_out) == (3, 1, 0, [])
     assert {member.path for member in manifest.members} == set(content_of(storage))
+    assert manifest.version == "9.9"
     assert manifest.created_at == "2027-01-15T08:00:00.500Z"
 
 
@@ -109,7 +111,7 @@ def test_to_a_pipe(storage: Path, place: Path) -> None:
     """A backup goes straight through, and is the same one."""
     sink = io.BytesIO()
     sink.seek = None  # type: ignore[assignment, method-assign]  # as a pipe
-    manifest = backup_to(sink, storage, NOW)
+    manifest = backup_to(sink, storage, MAKER)
     put(place / "piped.tar", sink.getvalue())
     assert read_manifest(place / "piped.tar") == manifest
 
@@ -226,7 +228,7 @@ def test_unknown_name(storage: Path, name: str) -> None:
 def test_target_within(storage: Path) -> None:
     """A backup does not go into what it is of."""
     with pytest.raises(ArchiveError, match="storage itself"):
-        backup_into(storage / "b.tar", storage, force=False, now=NOW)
+        backup_into(storage / "b.tar", storage, MAKER, force=False)
 
 
 def full(*_: object, **__: object) -> None:

@@ -14,9 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from cco_sidecar import __version__
 from cco_sidecar.backends.placing import shown
 from cco_sidecar.backends.storage import open_storage, sync_directory
 from cco_sidecar.backends.storekeeping.archive import (
@@ -36,11 +35,18 @@ from cco_sidecar.core.times import rfc3339
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})
 
 
-def backup_into(target: Path, storage: Path, *, force: bool, now: float) -> Manifest:
+@frozen
+class Maker:
+    """Who makes a backup, and when (seconds since the epoch)."""
+
+    version: str
+    now: float
+
+
+def backup_into(target: Path, storage: Path, maker: Maker, *, force: bool) -> Manifest:
     """Write a backup into a file (0600), whole or not at all.
 
     :param force: whether a file that is there may be replaced.
-    :param now: seconds since the epoch.
     :raises StorageError: the storage cannot be read.
     :raises ArchiveError: the file is there, or cannot be written.
     """
@@ -52,7 +58,7 @@ def backup_into(target: Path, storage: Path, *, force: bool, now: float) -> Mani
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                manifest = _write(file, compress, handle, storage, now)
+                manifest = _write(file, compress, handle, storage, maker)
                 file.flush()
                 os.fsync(file.fileno())
             _put_in_place(temporary, target, force=force)
@@ -66,7 +72,7 @@ def backup_into(target: Path, storage: Path, *, force: bool, now: float) -> Mani
     return manifest
 
 
-def backup_to(file: "IO[bytes]", storage: Path, now: float) -> Manifest:
+def backup_to(file: "IO[bytes]", storage: Path, maker: Maker) -> Manifest:
     """Write a backup, not compressed, to an open file, such as stdout.
 
     :raises StorageError: the storage cannot be read.
@@ -74,7 +80,7 @@ def backup_to(file: "IO[bytes]", storage: Path, now: float) -> Manifest:
     """
     handle = open_storage(storage)
     try:
-        manifest = _write(file, compressor("-"), handle, storage, now)
+        manifest = _write(file, compressor("-"), handle, storage, maker)
         file.flush()
     finally:
         os.close(handle)
@@ -115,10 +121,10 @@ def _put_in_place(temporary: Path, target: Path, *, force: bool) -> None:
 
 
 def _write(
-    file: "IO[bytes]", compress: "Callable[[IO[bytes]], Closable]", storage_handle: int, storage: Path, now: float
+    file: "IO[bytes]", compress: "Callable[[IO[bytes]], Closable]", storage_handle: int, storage: Path, maker: Maker
 ) -> Manifest:
     sink = compress(file)
-    manifest = _Backup(TarWriter(sink), now).run(storage_handle, storage)
+    manifest = _Backup(TarWriter(sink), maker).run(storage_handle, storage)
     sink.close()
     return manifest
 
@@ -128,7 +134,7 @@ class _Backup:
     """One walk through the storage; what cannot be read is left out, and said."""
 
     _tar: TarWriter
-    _now: float
+    _maker: Maker
     _projects: dict[str, ProjectContents] = field(factory=dict)
     _counts: dict[Kind, int] = field(factory=dict)
     _left_out: list[str] = field(factory=list)
@@ -140,8 +146,8 @@ class _Backup:
             self._take(entry)
         manifest = Manifest(
             form=FORM,
-            version=__version__,
-            created_at=rfc3339(self._now),
+            version=self._maker.version,
+            created_at=rfc3339(self._maker.now),
             storage=str(storage),
             projects=self._projects,
             results=self._counts.get(Kind.RESULT, 0),
@@ -151,7 +157,7 @@ class _Backup:
             passed_over=self._passed_over[:MOST_FINDINGS],
             members=self._tar.members,
         )
-        self._tar.finish(manifest, self._now)
+        self._tar.finish(manifest, self._maker.now)
         return manifest
 
     def _leave_out(self, parts: Parts) -> None:
