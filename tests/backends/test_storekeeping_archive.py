@@ -377,6 +377,21 @@ def test_hostile(tmp_path: Path, place: Path, name: str, is_first: bool) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.tar", "place"]
 
 
+@pytest.mark.parametrize("name", ["/" + NEWEST, "../" + NEWEST, NEWEST + "/../coder.json", "a/" * 40 + NEWEST])
+def test_hostile_name(tmp_path: Path, place: Path, name: str) -> None:
+    """A name that leads out of the directory is refused for that alone."""
+    assert "no name within a directory" in refusal(tarred(tmp_path / "h.tar", (name, result("res-1"))), place)
+
+
+def test_behind_the_end(storage: Path, place: Path) -> None:
+    """What lies behind the end of a tar, or a wrong checksum there, is refused."""
+    text = backup(storage).read_bytes()
+    assert "behind its end" in refusal(put(storage.parent / "more.tar", text + b"x"), place)
+    packed = bytearray(backup(storage, "b.tar.gz").read_bytes())
+    packed[-8] ^= 1
+    assert "CRC" in refusal(put(storage.parent / "c.tar.gz", bytes(packed)), place)
+
+
 def test_hostile_headers(tmp_path: Path, place: Path) -> None:
     """A head that takes more than any name needs is not read into memory, nor a chain of them."""
     info = tarfile.TarInfo(NEWEST)

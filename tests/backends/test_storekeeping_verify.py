@@ -96,6 +96,17 @@ def test_any_end(keep: int, zeros: int) -> None:
     assert (look.what.damaged, look.what.torn, look.has_snapshot) == (0, len(rest) + zeros, True)
 
 
+def test_any_byte_of_the_last_line() -> None:
+    """The last line was written whole: another byte in it, its end included, is damage, and no torn end."""
+    whole = segment(1, 0, [event(1)])
+    begin = whole.rindex(b"\n", 0, -1) + 1
+    for at in range(begin, len(whole)):
+        for other in {whole[at] ^ 1, 0, ord("\n"), ord("}")} - {whole[at]}:
+            look = look_at(whole[:at] + bytes([other]) + whole[at + 1 :])
+            assert look.what.torn, (at, other)
+            assert not look.is_torn, (at, other)
+
+
 def test_torn_end(storage: Path, log: Path) -> None:
     """A torn end of the last segment is noted while no sidecar runs; one of an earlier segment is damage."""
     with (log / SECOND).open("ab") as file:
