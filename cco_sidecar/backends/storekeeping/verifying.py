@@ -91,9 +91,7 @@ class _Verification:
         )
 
     def _trouble(self, parts: Parts, error: OSError) -> None:
-        self._findings.damage(
-            parts, f"cannot be read: {error.strerror}", "make it readable for its owner, or remove it"
-        )
+        self._findings.damage(parts, f"cannot be read: {error.strerror}", "make it readable for its owner")
 
     def _check(self, entry: Entry) -> None:
         parts, kind = entry.parts, entry.kind
@@ -102,7 +100,7 @@ class _Verification:
             return
         if entry.state.st_uid != self._owner:
             problem = f"belongs to user {entry.state.st_uid}, the storage to {self._owner}"
-            self._findings.damage(parts, problem, "give it to that user with chown, or remove it")
+            self._findings.damage(parts, problem, "give it to that user with chown")
         self._check_mode(parts, entry.state)
         if kind is Kind.QUARANTINED:
             self._quarantine.append(shown(*parts))
