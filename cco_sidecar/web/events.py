@@ -1,15 +1,17 @@
 """Events over HTTP: publish, wait, look back (contract section 5)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from attrs import define
+from attrs import define, frozen
 from msgspec import Meta
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.events.event import Event, EventBody, Priority
 from cco_sidecar.core.events.filter_parser import parse_filter
-from cco_sidecar.core.events.hub import Draft, EventHub
+from cco_sidecar.core.events.hub import Draft, EventHub, Published
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import Answer, Reader
 from cco_sidecar.core.idempotency import Answered
@@ -109,6 +111,33 @@ class HistoryAnswer(msgspec.Struct):
     more_available: bool
 
 
+@frozen
+class Wish:
+    """A wait, understood, whoever wants it: what, from where, and how long (seconds)."""
+
+    selection: Selection
+    subscription: str | None
+    since: str | None
+    ack: str | None
+    limit: int
+    seconds: float
+
+
+def wish_of(types: str, query: WaitQuery) -> Wish:
+    """Make what is wanted of a wait's path and query.
+
+    :raises InvalidParameter: a name is none; also `InvalidFilter`.
+    """
+    return Wish(
+        Selection(_types(types), _topic(query.topic), _filter(query.filter)),
+        None if query.subscription is None else identifier(query.subscription, "subscription"),
+        query.since,
+        query.ack,
+        query.limit,
+        query.timeout / 1000,
+    )
+
+
 @define(eq=False)
 class EventsAPI:
     """Parse, delegate, encode."""
@@ -116,27 +145,32 @@ class EventsAPI:
     _clock: IReactorTime
     _tokens: TokenAuthority
     _roster: Roster
+    _last_waited: tuple[object, Sequence[Event], bytes] = (None, (), b"")
 
     async def publish(self, call: Call[ProjectQuery, EventRequest]) -> Reply:
         """Publish an event."""
-        draft = self._draft(call)
+        draft = self.draft(call.holder, call.path["event_type"], call.body, call.request.correlation_id)
         hub = call.project.hub
 
         async def work(record: Any) -> Answered:
             def key_for(event: Event) -> KeyRecord:
-                made: KeyRecord = record(202, _published(hub, event, ()))
+                made: KeyRecord = record(202, publish_answer(hub, Published(event, ())))
                 return made
 
             published = await hub.publish(draft, None if record is None else key_for)
-            answer = _published(hub, published.event, published.notified)
-            return Answered(202, msgspec.json.encode(answer))
+            return Answered(202, msgspec.json.encode(publish_answer(hub, published)))
 
         answered = await idempotent(call, call.project, work)
         return Reply(answered.body, answered.status)
 
-    def _draft(self, call: Call[ProjectQuery, EventRequest]) -> Draft:
-        body, claims = call.body, call.holder
-        named = call.path["event_type"]
+    def draft(self, claims: Claims, named: str, body: EventRequest, correlation_id: str | None) -> Draft:
+        """Make the event that a publisher means.
+
+        :param named: the event type of the path.
+        :param correlation_id: counts where the body has none.
+        :raises InvalidEvent: path and body name different types; also `ForeignPublisher`, `PermissionMissing`,
+            `InvalidParameter`, `InvalidBody`.
+        """
         if body.event_type is not None and body.event_type != named:
             raise InvalidEvent(f"The body's event_type is not the path's '{named}'.", path="$.event_type")
         if body.publisher is not None and body.publisher != claims.sub:
@@ -151,7 +185,7 @@ class EventsAPI:
             agent_type=claims.agent_type,
             issue_id=None if claims.is_admin else claims.issue_id,
             data=compact(body.data, "$.data"),
-            correlation_id=body.correlation_id or call.request.correlation_id,
+            correlation_id=body.correlation_id or correlation_id,
             references=body.references,
             priority=body.priority,
             ttl_seconds=body.ttl_seconds,
@@ -165,35 +199,49 @@ class EventsAPI:
 
     async def wait(self, call: Call[WaitQuery, None]) -> Reply:
         """Wait for events."""
-        query, hub = call.query, call.project.hub
-        reader = self._reader(call.holder)
-        selection = Selection(_types(call.path["types"]), _topic(query.topic), _filter(query.filter))
-        name = None if query.subscription is None else identifier(query.subscription, "subscription")
-        if query.since is None:
-            await _look_after(hub, reader, selection, name)
-        # Not longer than the token: the timer then finds it expired, and says so.
-        left = call.holder.exp - self._clock.seconds()
+        hub, wish, reader = call.project.hub, wish_of(call.path["types"], call.query), self.reader(call.holder)
+        if wish.since is None:
+            await _look_after(hub, reader, wish)
         parked_at = self._clock.seconds()
-        answer = await hub.wait(
-            reader,
-            selection,
-            since=query.since,
-            subscription=name,
-            ack=query.ack,
-            limit=query.limit,
-            seconds=min(query.timeout / 1000, left),
-        )
+        answer = await self.begin(hub, call.holder, reader, wish)
         call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
-        return Reply(_waited(hub, answer, self._clock.seconds()))
+        return Reply(self.waited(hub, answer))
 
-    def _reader(self, claims: Claims) -> Reader:
+    def begin(self, hub: EventHub, claims: Claims, reader: Reader, wish: Wish) -> "Deferred[Answer]":
+        """Begin a wait; raises as `EventHub.wait`."""
+        # Not longer than the token: the time limit then finds it expired, and says so.
+        left = claims.exp - self._clock.seconds()
+        return hub.wait(
+            reader,
+            wish.selection,
+            since=wish.since,
+            subscription=wish.subscription,
+            ack=wish.ack,
+            limit=wish.limit,
+            seconds=min(wish.seconds, left),
+        )
+
+    def waited(self, hub: EventHub, answer: Answer) -> bytes:
+        """Encode what a wait is answered with; for all whom one event wakes, this is done once."""
+        key = (answer.next_sequence, answer.gap)
+        last_key, last_events, text = self._last_waited
+        if answer.events is last_events and key == last_key:
+            return text
+        text = msgspec.json.encode(_waited(hub, answer, self._clock.seconds()))
+        if len(answer.events) == 1:  # one event wakes many; a page of history is its reader's alone
+            self._last_waited = (key, answer.events, text)
+        return text
+
+    def reader(self, claims: Claims) -> Reader:
+        """Make the reader that a token's holder is."""
         return Reader(
             agent=None if claims.is_admin else claims.sub,
             issue_id=claims.issue_id,
             token_id=claims.jti,
-            refused=lambda: self._tokens.refusal_of(claims),
+            refused=self._tokens.standing(claims).refusal,
+            place=None if claims.is_admin else claims.place,
         )
 
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
@@ -219,7 +267,7 @@ class EventsAPI:
         query, request, followers = call.query, call.request, call.project.hub.followers
         resume = request.getHeader("last-event-id")
         follower = followers.open(
-            self._reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
+            self.reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
         )
         # Whatever becomes of the request, the place is given back.
         request.notifyFinish().addBoth(lambda _: followers.leave(follower))
@@ -237,9 +285,9 @@ class EventsAPI:
         return Reply(call.project.hub.get(call.path["event_id"]).encoded)
 
 
-async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name: str | None) -> None:
+async def _look_after(hub: EventHub, reader: Reader, wish: Wish) -> None:
     """Settle the answer before this one, as far as its connection shows what became of it."""
-    before = hub.delivery_before(reader, selection, name)
+    before = hub.delivery_before(reader, wish.selection, wish.subscription)
     if before is not None and before.probe is not None:
         await before.probe()
 
@@ -255,13 +303,15 @@ def _selection(query: SelectionQuery) -> Selection:
     )
 
 
-def _published(hub: EventHub, event: Event, notified: Any) -> PublishAnswer:
+def publish_answer(hub: EventHub, published: Published) -> PublishAnswer:
+    """Make what a publisher is told."""
+    event, notified = published.event, list(published.notified)
     return PublishAnswer(
         event_id=event.body.event_id,
         sequence=event.sequence,
         cursor=hub.cursor(event.sequence),
         published=True,
-        subscribers_notified=list(notified),
+        subscribers_notified=notified,
         subscriber_count=len(notified),
         topic=event.body.topic,
         ttl_seconds=event.body.ttl_seconds,
