@@ -43,6 +43,7 @@ from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
+from cco_sidecar.web.replays import ReplaysAPI
 from cco_sidecar.web.results import ResultsAPI
 from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_table
 from cco_sidecar.web.routing import Gate, Pipeline
@@ -213,6 +214,7 @@ class Composition:
             ),
             context=self.context,
             events=EventsAPI(reactor, self.tokens, roster),
+            replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),

@@ -1,6 +1,6 @@
 """Events over HTTP: publish, wait, look back (contract section 5)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from attrs import define
@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from cco_sidecar.core.events.event import Event, EventBody, Priority
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.hub import Draft, EventHub
+from cco_sidecar.core.events.replay import State
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import Answer, Reader
 from cco_sidecar.core.idempotency import Answered
@@ -70,7 +71,7 @@ class WaitQuery(ProjectQuery):
 
 
 class WaitAnswer(msgspec.Struct):
-    """Events in order; ``oldest_cursor`` comes with ``gap``."""
+    """Events in order; ``oldest_cursor`` comes with ``gap``, ``replay`` (its state) from a wait on a replay."""
 
     events: list[EventBody]
     more_available: bool
@@ -79,6 +80,18 @@ class WaitAnswer(msgspec.Struct):
     gap: bool
     timestamp: str
     oldest_cursor: str | msgspec.UnsetType = msgspec.UNSET
+    replay: State | msgspec.UnsetType = msgspec.UNSET
+
+
+class Wanted(Protocol):
+    """What names a selection of events, in a query or in a body."""
+
+    type: str | None
+    topic: str | None
+    filter: str | None
+    publisher: str | None
+    correlation_id: str | None
+    issue: str | None
 
 
 class SelectionQuery(ProjectQuery):
@@ -200,7 +213,7 @@ class EventsAPI:
         """List retained events."""
         query, hub = call.query, call.project.hub
         page = hub.history(
-            _selection(query),
+            selection_of(query),
             since=query.since,
             until=query.until,
             limit=query.limit,
@@ -219,7 +232,7 @@ class EventsAPI:
         query, request, followers = call.query, call.request, call.project.hub.followers
         resume = request.getHeader("last-event-id")
         follower = followers.open(
-            self._reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
+            self._reader(call.holder), selection_of(query), resume=resume, since=query.since, until=query.until
         )
         # Whatever becomes of the request, the place is given back.
         request.notifyFinish().addBoth(lambda _: followers.leave(follower))
@@ -244,7 +257,12 @@ async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name:
         await before.probe()
 
 
-def _selection(query: SelectionQuery) -> Selection:
+def selection_of(query: Wanted) -> Selection:
+    """Read a selection.
+
+    :raises InvalidParameter: a name in it is none.
+    :raises InvalidFilter: its filter does not parse.
+    """
     return Selection(
         types=None if query.type is None else _types(query.type),
         topic=_topic(query.topic),
@@ -280,6 +298,8 @@ def _waited(hub: EventHub, answer: Answer, now: float) -> dict[str, object]:
     }
     if answer.gap:
         body["oldest_cursor"] = hub.oldest_cursor
+    if answer.replay is not None:
+        body["replay"] = answer.replay
     return body
 
 

@@ -14,7 +14,7 @@ from cco_sidecar import errors
 from cco_sidecar.core.events.event import EventBody
 from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
 from cco_sidecar.errors import Refusal
-from cco_sidecar.web import agents, context, events, openapi, results, status, tokens
+from cco_sidecar.web import agents, context, events, openapi, replays, results, status, tokens
 from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
@@ -30,6 +30,7 @@ class APIs:
     agents: agents.AgentsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
     tokens: tokens.TokensAPI
@@ -60,6 +61,12 @@ def route_table(api: APIs) -> Sequence[Route]:
               query=events.HistoryQuery, answer=events.HistoryAnswer),
         Route("GET", "/api/events/stream", api.events.stream, "Follow events (Server-Sent Events).", ANY_AGENT,
               query=events.SelectionQuery),
+        Route("POST", "/api/events/replay", api.replays.begin, "Give events again.", ADMIN_ONLY,
+              body=replays.ReplayRequest, answer=replays.ReplayAnswer, status=202),
+        Route("GET", "/api/events/replay/<replay_id>", api.replays.show, "How far a replay is.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
+        Route("DELETE", "/api/events/replay/<replay_id>", api.replays.cancel, "End a replay.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
         Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",

@@ -26,7 +26,7 @@ class Reader:
 
 @frozen
 class Answer:
-    """What a wait ends with: events in order, and the sequence after which to go on."""
+    """What a wait ends with: events in order, and the sequence after which to go on; ``replay`` is a replay's state."""
 
     events: Sequence[Event]
     next_sequence: int
@@ -34,6 +34,7 @@ class Answer:
     timeout: bool = False
     gap: bool = False
     delivery: Delivery | None = None
+    replay: str | None = None
 
 
 @define(eq=False)
