@@ -1,13 +1,14 @@
 """Events over HTTP: publish, wait, look back (contract section 5)."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-from attrs import define
+from attrs import asdict, define
 from msgspec import Meta
 from twisted.internet.interfaces import IReactorTime
 
-from cco_sidecar.core.events.event import Event, EventBody, Priority
+from cco_sidecar.core.events.event import Event, EventBody, Extensions, Priority
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.hub import Draft, EventHub
 from cco_sidecar.core.events.replay import State
@@ -20,8 +21,13 @@ from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import Claims, TokenAuthority
 from cco_sidecar.errors import ForeignPublisher, InvalidEvent, InvalidParameter, PermissionMissing
-from cco_sidecar.web.codec import Reply, Stream, compact
-from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
+from cco_sidecar.web import cloudevents
+from cco_sidecar.web.channel import SidecarRequest
+from cco_sidecar.web.cloudevents import CloudEvent
+from cco_sidecar.web.codec import Reply, Stream, compact, media_type, read_body
+from cco_sidecar.web.errors import NotJSON
+from cco_sidecar.web.negotiation import preferred
+from cco_sidecar.web.routing import Call, ProjectQuery, Route, idempotent, plain_body
 from cco_sidecar.web.stream import EVENT_STREAM, HEADERS, EventStream, opening
 
 MOST_TYPES = 64
@@ -42,6 +48,30 @@ class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
     ttl_seconds: Annotated[int, Meta(ge=1, le=86400)] = 86400
     priority: Priority = "normal"
     references: Annotated[list[Text], Meta(max_length=64)] = []
+
+
+class CloudEventRequest(EventRequest):
+    """An event that came as a CloudEvent; ``key`` stands in for an Idempotency-Key."""
+
+    extensions: Extensions = {}
+    key: str | None = None
+
+
+def read_event(request: SidecarRequest, route: Route, path: Mapping[str, str]) -> EventRequest:
+    """Read an event in one of the forms that it may have: plain, or as one CloudEvent.
+
+    :raises NotJSON: it is in another form.
+    :raises InvalidEvent: it is no event.
+    """
+    form = media_type(request)
+    if form == cloudevents.BATCH:
+        raise NotJSON(f"One event is published at a time: send each as '{cloudevents.ONE}'.")
+    if form != cloudevents.ONE:
+        plain: EventRequest = plain_body(request, route, path)
+        return plain
+    event = read_body(request, CloudEvent, route.body_refusal)
+    found = cloudevents.received(event, request.content.getvalue(), path["event_type"])
+    return CloudEventRequest(**asdict(found))
 
 
 class PublishAnswer(msgspec.Struct):
@@ -144,7 +174,8 @@ class EventsAPI:
             answer = _published(hub, published.event, published.notified)
             return Answered(202, msgspec.json.encode(answer))
 
-        answered = await idempotent(call, call.project, work)
+        own_key = call.body.key if isinstance(call.body, CloudEventRequest) else None
+        answered = await idempotent(call, call.project, work, own_key)
         return Reply(answered.body, answered.status)
 
     def _draft(self, call: Call[ProjectQuery, EventRequest]) -> Draft:
@@ -168,6 +199,7 @@ class EventsAPI:
             references=body.references,
             priority=body.priority,
             ttl_seconds=body.ttl_seconds,
+            extensions=(isinstance(body, CloudEventRequest) and body.extensions) or msgspec.UNSET,
         )
 
     def _check_topic(self, claims: Claims, topic: str) -> None:
@@ -199,7 +231,7 @@ class EventsAPI:
         call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
-        return Reply(_waited(hub, answer, self._clock.seconds()))
+        return _several(call.request, answer.events, _waited(hub, answer, self._clock.seconds()))
 
     def _reader(self, claims: Claims) -> Reader:
         return Reader(
@@ -219,13 +251,8 @@ class EventsAPI:
             limit=query.limit,
             newest_first=query.order == "desc",
         )
-        return Reply(
-            {
-                "events": [msgspec.Raw(event.encoded) for event in page.events],
-                "next_cursor": page.next_cursor,
-                "more_available": page.more_available,
-            }
-        )
+        rest = {"next_cursor": page.next_cursor, "more_available": page.more_available}
+        return _several(call.request, page.events, rest)
 
     async def stream(self, call: Call[SelectionQuery, None]) -> Reply:
         """Give events as they come, on a connection that stays open."""
@@ -247,7 +274,10 @@ class EventsAPI:
 
     async def get(self, call: Call[ProjectQuery, None]) -> Reply:
         """Give one event."""
-        return Reply(call.project.hub.get(call.path["event_id"]).encoded)
+        event = call.project.hub.get(call.path["event_id"])
+        if _asks_for(call.request, cloudevents.ONE):
+            return Reply(cloudevents.cloudevent(event), content_type=cloudevents.ONE_UTF8)
+        return Reply(event.encoded)
 
 
 async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name: str | None) -> None:
@@ -287,9 +317,26 @@ def _published(hub: EventHub, event: Event, notified: Any) -> PublishAnswer:
     )
 
 
+def _asks_for(request: SidecarRequest, form: str) -> bool:
+    accept = ",".join(text.decode("latin-1") for text in request.requestHeaders.getRawHeaders(b"Accept", ()))
+    return form in accept.lower() and preferred(accept, ("application/json", form)) == form
+
+
+def _several(request: SidecarRequest, events: Sequence[Event], rest: dict[str, object]) -> Reply:
+    """Answer with events and what belongs to them; a batch of CloudEvents is a bare list, so the rest is headers."""
+    if not _asks_for(request, cloudevents.BATCH):
+        return Reply({"events": [msgspec.Raw(event.encoded) for event in events], **rest})
+    headers = {
+        f"X-{name.replace('_', '-').title()}".encode(): str(value).encode()
+        if isinstance(value, str)
+        else msgspec.json.encode(value)
+        for name, value in rest.items()
+    }
+    return Reply(cloudevents.batch(events), headers=headers, content_type=cloudevents.BATCH_UTF8)
+
+
 def _waited(hub: EventHub, answer: Answer, now: float) -> dict[str, object]:
     body: dict[str, object] = {
-        "events": [msgspec.Raw(event.encoded) for event in answer.events],
         "more_available": answer.more_available,
         "next_cursor": hub.cursor(answer.next_sequence),
         "timeout": answer.timeout,

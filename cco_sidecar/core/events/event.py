@@ -10,6 +10,9 @@ from cco_sidecar.core.events.fields import EventFields
 
 Priority = Literal["low", "normal", "high"]
 
+Extensions = dict[str, str | int | bool]
+"""Attributes that a CloudEvent brought with it and that have no place of their own in an event."""
+
 SIDECAR = "sidecar"
 """The publisher of what the sidecar itself has to say; no token has this subject."""
 
@@ -17,7 +20,8 @@ SIDECAR = "sidecar"
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
     """An event as contract section 5 shows it; ``timestamp`` is RFC 3339, ``data`` any JSON.
 
-    ``replayed_from`` is there in replayed events alone: the id of the event that this one repeats.
+    ``replayed_from`` is there in replayed events alone: the id of the event that this one repeats; ``extensions`` in
+    those that came as CloudEvents with attributes of their own.
     """
 
     event_id: str
@@ -34,6 +38,7 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority
     ttl_seconds: int
     timestamp: str
+    extensions: Extensions | msgspec.UnsetType = msgspec.UNSET
     replayed_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -77,8 +82,9 @@ class Event:
         """Give the event as filters look at it; the data is decoded for it, so make it once for many filters."""
         body = self.body
         envelope = {name: getattr(body, name) for name in _ENVELOPE}
-        if not self.is_replay:
-            del envelope["replayed_from"]  # a missing field matches nothing
+        for name in _RARE:
+            if envelope[name] is msgspec.UNSET:
+                del envelope[name]  # a missing field matches nothing
         return EventFields(envelope, _data_of(self.encoded).data)
 
     @property
@@ -102,6 +108,7 @@ class Event:
 _NOTHING = msgspec.Raw()
 
 _ENVELOPE = tuple(name for name in EventBody.__struct_fields__ if name != "data")
+_RARE = ("extensions", "replayed_from")
 
 _CURSOR = re.compile(r"(?:c|evt)-([0-9a-f]{8})-([0-9]{1,18})")
 _DOWN_CURSOR = re.compile(r"d-([0-9a-f]{8})-([0-9]{1,18})-([0-9]{1,18})")

@@ -8,7 +8,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from cco_sidecar.core.events.event import Event, EventBody, Priority, cursor, down_cursor, event_id, parse_cursor
+from cco_sidecar.core.events.event import (
+    Event,
+    EventBody,
+    Extensions,
+    Priority,
+    cursor,
+    down_cursor,
+    event_id,
+    parse_cursor,
+)
 from cco_sidecar.core.events.following import Followers
 from cco_sidecar.core.events.replays import Replays
 from cco_sidecar.core.events.ring import Ring
@@ -38,6 +47,7 @@ class Draft:
     references: Sequence[str] = ()
     priority: Priority = "normal"
     ttl_seconds: int = 86400
+    extensions: Extensions | msgspec.UnsetType = msgspec.UNSET
     replayed_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -165,6 +175,7 @@ class EventHub:
                 references=body.references,
                 priority=body.priority,
                 ttl_seconds=body.ttl_seconds,
+                extensions=body.extensions,
                 replayed_from=body.event_id,
             )
         )
@@ -188,6 +199,7 @@ class EventHub:
             priority=draft.priority,
             ttl_seconds=draft.ttl_seconds,
             timestamp=rfc3339(self._last_at),
+            extensions=draft.extensions,
             replayed_from=draft.replayed_from,
         )
         return Event.of(body, self._last_at)
