@@ -46,7 +46,7 @@ class CloudEvent(msgspec.Struct):
     correlationid: Word | None = None
     ttlseconds: Annotated[int, Meta(ge=1, le=86400)] | None = None
     priority: Priority | None = None
-    references: Annotated[str, Meta(description="A list of texts, as JSON.")] | None = None
+    references: Annotated[str, Meta(max_length=200_000, description="A list of texts, as JSON.")] | None = None
     sequence: Own | None = None
     agenttype: Own | None = None
     issueid: Own | None = None
@@ -172,20 +172,15 @@ def _content(event: CloudEvent) -> Extensions:
 
 
 def _extensions(text: bytes) -> Extensions:
-    found: Extensions = {}
     try:
         members = _members(text)
     except (msgspec.DecodeError, UnicodeDecodeError):  # the decoder looks at no name that it does not know
         raise InvalidEvent("The name of a member is no UTF-8.", path="$") from None
-    for name, raw in members.items():
-        if name in _ATTRIBUTES:
-            continue
-        value = _attribute(name, bytes(raw))
-        if value is not None:
-            found[name] = value
-    if len(found) > MOST_EXTENSIONS:
+    names = members.keys() - _ATTRIBUTES
+    if len(names) > MOST_EXTENSIONS:
         raise InvalidEvent(f"At most {MOST_EXTENSIONS} extension attributes are kept.", path="$")
-    return found
+    read = {name: _attribute(name, bytes(raw)) for name, raw in members.items() if name in names}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def _attribute(name: str, raw: bytes) -> str | int | bool | None:
@@ -194,7 +189,7 @@ def _attribute(name: str, raw: bytes) -> str | int | bool | None:
     if name == "data_base64" and raw != b"null":
         raise InvalidEvent("Events carry JSON: put the data into 'data', encoded if need be.", path=path)
     if name != "data_base64" and (not _NAME.fullmatch(name) or len(name) > MOST_NAME_LENGTH):
-        meant = nearest(name.lower(), _ATTRIBUTES)
+        meant = nearest(name[:MOST_NAME_LENGTH].lower(), _ATTRIBUTES)
         raise InvalidEvent(
             f"Attributes have names of at most {MOST_NAME_LENGTH} lower-case letters and digits"
             + (f": did you mean '{meant}'?" if meant else "."),
