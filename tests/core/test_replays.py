@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.hub import Draft
-from cco_sidecar.core.events.replay import LONGEST_GAP_SECONDS, SLICE_EVENTS, Replay, ReplayOrder, paced
+from cco_sidecar.core.events.replay import LONGEST_GAP_SECONDS, SLICE_BYTES, SLICE_EVENTS, Replay, ReplayOrder, paced
 from cco_sidecar.core.events.replays import LIFETIME_SECONDS, MOST_ENDED, MOST_EVENTS, MOST_RUNNING, STOPPING, TOO_LONG
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import Answer
@@ -378,6 +378,27 @@ def test_long_look() -> None:
     assert parked == []
     house.clock.advance(0)
     assert numbers(answered(parked)) == [3 * SLICE_EVENTS + 1]
+
+
+def test_large_events() -> None:
+    """Also of large events no more is read, or published, at a time than a slice may have."""
+    house = EventHouse()
+    for _ in range(4):
+        house.publish(data="x" * (SLICE_BYTES // 2))
+    replay = begin_slowly(house, speed=1_000_000)
+    answer = poll(house, replay)
+    assert (numbers(answer), answer.more_available) == ([1, 2], True)
+    house.journal.held = True
+    begin_slowly(house, to="topic")
+    assert len(house.journal.waiting) == 2
+
+
+def test_given_events_are_counted() -> None:
+    """What a reader is given counts as delivered, but nobody was made to wait for it."""
+    house = EventHouse()
+    house.publish_many(2)
+    poll(house, begin(house))
+    assert (house.hub.delivered_total, house.delays) == (2, [])
 
 
 def test_time_is_up() -> None:
