@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cco_sidecar.errors import InvalidParameter
 
@@ -11,7 +12,17 @@ _FRACTION = re.compile(r"\.(\d+)")
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as ``2026-11-22T07:46:03.123Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = int(seconds // 1)
+    microseconds = round((seconds - whole) * 1_000_000)
+    if microseconds == 1_000_000:
+        whole, microseconds = whole + 1, 0
+    return f"{_to_the_second(whole)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(seconds: int) -> str:
+    # Nearly all times that are written are of this second: an event, an answer and a line of the log each have one.
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def looks_like_time(text: str) -> bool:

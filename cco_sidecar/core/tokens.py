@@ -86,6 +86,11 @@ class Claims:
         """Whether this is the person at the machine."""
         return self.sub == ADMIN and self.project_id == EVERY_PROJECT
 
+    @property
+    def place(self) -> str:
+        """Name the holder over all projects."""
+        return f"{self.project_id}/{self.sub}"
+
 
 @frozen
 class Token:
@@ -334,10 +339,13 @@ class TokenAuthority:
             book.follow(kept)
         return self._sign(evolve(claims, jti=kept.successor, iat=kept.iat, exp=kept.exp))
 
+    def renewed_at(self, claims: Claims) -> float:
+        """Say from when on a token ends so soon that its holder should be given the next."""
+        return claims.exp - min(self.refresh_before_seconds, (claims.exp - claims.iat) / 2)
+
     def wants_successor(self, claims: Claims) -> bool:
-        """Say whether the token ends so soon that its holder should be given the next."""
-        before = min(self.refresh_before_seconds, (claims.exp - claims.iat) / 2)
-        return claims.exp - self._clock.seconds() <= before
+        """Say whether the token's holder should be given the next."""
+        return self._clock.seconds() >= self.renewed_at(claims)
 
     def revoke(self, project_id: str, jti: str) -> "tuple[list[str], Deferred[None]]":
         """End a token and its successors; gives their ids, and fires when that is on disk."""

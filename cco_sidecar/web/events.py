@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-from attrs import asdict, define
+from attrs import asdict, define, frozen
 from msgspec import Meta
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.events.event import Event, EventBody, Extensions, Priority
 from cco_sidecar.core.events.filter_parser import parse_filter
-from cco_sidecar.core.events.hub import Draft, EventHub
+from cco_sidecar.core.events.hub import Draft, EventHub, Published
 from cco_sidecar.core.events.replay import State
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import Answer, Reader
@@ -22,11 +23,11 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import Claims, TokenAuthority
 from cco_sidecar.errors import ForeignPublisher, InvalidEvent, InvalidParameter, PermissionMissing
 from cco_sidecar.web import cloudevents
-from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.cloudevents import CloudEvent
 from cco_sidecar.web.codec import Reply, Stream, compact, media_type, read_body
 from cco_sidecar.web.errors import NotJSON
 from cco_sidecar.web.negotiation import preferred
+from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import Call, ProjectQuery, Route, idempotent, plain_body
 from cco_sidecar.web.stream import EVENT_STREAM, HEADERS, EventStream, opening
 
@@ -152,6 +153,33 @@ class HistoryAnswer(msgspec.Struct):
     more_available: bool
 
 
+@frozen
+class Wish:
+    """A wait, understood, whoever wants it: what, from where, and how long (seconds)."""
+
+    selection: Selection
+    subscription: str | None
+    since: str | None
+    ack: str | None
+    limit: int
+    seconds: float
+
+
+def wish_of(types: str, query: WaitQuery) -> Wish:
+    """Make what is wanted of a wait's path and query.
+
+    :raises InvalidParameter: a name is none; also `InvalidFilter`.
+    """
+    return Wish(
+        Selection(_types(types), _topic(query.topic), _filter(query.filter)),
+        None if query.subscription is None else identifier(query.subscription, "subscription"),
+        query.since,
+        query.ack,
+        query.limit,
+        query.timeout / 1000,
+    )
+
+
 @define(eq=False)
 class EventsAPI:
     """Parse, delegate, encode."""
@@ -159,28 +187,33 @@ class EventsAPI:
     _clock: IReactorTime
     _tokens: TokenAuthority
     _roster: Roster
+    _last_waited: tuple[object, Sequence[Event], bytes] = (None, (), b"")
 
     async def publish(self, call: Call[ProjectQuery, EventRequest]) -> Reply:
         """Publish an event."""
-        draft = self._draft(call)
+        draft = self.draft(call.holder, call.path["event_type"], call.body, call.request.correlation_id)
         hub = call.project.hub
 
         async def work(record: Any) -> Answered:
             def key_for(event: Event) -> KeyRecord:
-                made: KeyRecord = record(202, _published(hub, event, ()))
+                made: KeyRecord = record(202, publish_answer(hub, Published(event, ())))
                 return made
 
             published = await hub.publish(draft, None if record is None else key_for)
-            answer = _published(hub, published.event, published.notified)
-            return Answered(202, msgspec.json.encode(answer))
+            return Answered(202, msgspec.json.encode(publish_answer(hub, published)))
 
         own_key = call.body.key if isinstance(call.body, CloudEventRequest) else None
         answered = await idempotent(call, call.project, work, own_key)
         return Reply(answered.body, answered.status)
 
-    def _draft(self, call: Call[ProjectQuery, EventRequest]) -> Draft:
-        body, claims = call.body, call.holder
-        named = call.path["event_type"]
+    def draft(self, claims: Claims, named: str, body: EventRequest, correlation_id: str | None) -> Draft:
+        """Make the event that a publisher means.
+
+        :param named: the event type of the path.
+        :param correlation_id: counts where the body has none.
+        :raises InvalidEvent: path and body name different types; also `ForeignPublisher`, `PermissionMissing`,
+            `InvalidParameter`, `InvalidBody`.
+        """
         if body.event_type is not None and body.event_type != named:
             raise InvalidEvent(f"The body's event_type is not the path's '{named}'.", path="$.event_type")
         if body.publisher is not None and body.publisher != claims.sub:
@@ -195,7 +228,7 @@ class EventsAPI:
             agent_type=claims.agent_type,
             issue_id=None if claims.is_admin else claims.issue_id,
             data=compact(body.data, "$.data"),
-            correlation_id=body.correlation_id or call.request.correlation_id,
+            correlation_id=body.correlation_id or correlation_id,
             references=body.references,
             priority=body.priority,
             ttl_seconds=body.ttl_seconds,
@@ -210,35 +243,51 @@ class EventsAPI:
 
     async def wait(self, call: Call[WaitQuery, None]) -> Reply:
         """Wait for events."""
-        query, hub = call.query, call.project.hub
-        reader = self._reader(call.holder)
-        selection = Selection(_types(call.path["types"]), _topic(query.topic), _filter(query.filter))
-        name = None if query.subscription is None else identifier(query.subscription, "subscription")
-        if query.since is None:
-            await _look_after(hub, reader, selection, name)
-        # Not longer than the token: the timer then finds it expired, and says so.
-        left = call.holder.exp - self._clock.seconds()
+        hub, wish, reader = call.project.hub, wish_of(call.path["types"], call.query), self.reader(call.holder)
+        if wish.since is None:
+            await _look_after(hub, reader, wish)
         parked_at = self._clock.seconds()
-        answer = await hub.wait(
-            reader,
-            selection,
-            since=query.since,
-            subscription=name,
-            ack=query.ack,
-            limit=query.limit,
-            seconds=min(query.timeout / 1000, left),
-        )
+        answer = await self.begin(hub, call.holder, reader, wish)
         call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
-        return _several(call.request, answer.events, _waited(hub, answer, self._clock.seconds()))
+        if _asks_for(call.request, cloudevents.BATCH):
+            return _batch(answer.events, _waited(hub, answer, self._clock.seconds()))
+        return Reply(self.waited(hub, answer))
 
-    def _reader(self, claims: Claims) -> Reader:
+    def begin(self, hub: EventHub, claims: Claims, reader: Reader, wish: Wish) -> "Deferred[Answer]":
+        """Begin a wait; raises as `EventHub.wait`."""
+        # Not longer than the token: the time limit then finds it expired, and says so.
+        left = claims.exp - self._clock.seconds()
+        return hub.wait(
+            reader,
+            wish.selection,
+            since=wish.since,
+            subscription=wish.subscription,
+            ack=wish.ack,
+            limit=wish.limit,
+            seconds=min(wish.seconds, left),
+        )
+
+    def waited(self, hub: EventHub, answer: Answer) -> bytes:
+        """Encode what a wait is answered with; for all whom one event wakes, this is done once."""
+        key = (answer.next_sequence, answer.gap)
+        last_key, last_events, text = self._last_waited
+        if answer.events is last_events and key == last_key:
+            return text
+        text = msgspec.json.encode(_plain(answer.events, _waited(hub, answer, self._clock.seconds())))
+        if len(answer.events) == 1:  # one event wakes many; a page of history is its reader's alone
+            self._last_waited = (key, answer.events, text)
+        return text
+
+    def reader(self, claims: Claims) -> Reader:
+        """Make the reader that a token's holder is."""
         return Reader(
             agent=None if claims.is_admin else claims.sub,
             issue_id=claims.issue_id,
             token_id=claims.jti,
             refused=lambda: self._tokens.refusal_of(claims),
+            place=None if claims.is_admin else claims.place,
         )
 
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
@@ -252,14 +301,16 @@ class EventsAPI:
             newest_first=query.order == "desc",
         )
         rest = {"next_cursor": page.next_cursor, "more_available": page.more_available}
-        return _several(call.request, page.events, rest)
+        if _asks_for(call.request, cloudevents.BATCH):
+            return _batch(page.events, rest)
+        return Reply(_plain(page.events, rest))
 
     async def stream(self, call: Call[SelectionQuery, None]) -> Reply:
         """Give events as they come, on a connection that stays open."""
         query, request, followers = call.query, call.request, call.project.hub.followers
         resume = request.getHeader("last-event-id")
         follower = followers.open(
-            self._reader(call.holder), selection_of(query), resume=resume, since=query.since, until=query.until
+            self.reader(call.holder), selection_of(query), resume=resume, since=query.since, until=query.until
         )
         # Whatever becomes of the request, the place is given back.
         request.notifyFinish().addBoth(lambda _: followers.leave(follower))
@@ -280,9 +331,9 @@ class EventsAPI:
         return Reply(event.encoded)
 
 
-async def _look_after(hub: EventHub, reader: Reader, selection: Selection, name: str | None) -> None:
+async def _look_after(hub: EventHub, reader: Reader, wish: Wish) -> None:
     """Settle the answer before this one, as far as its connection shows what became of it."""
-    before = hub.delivery_before(reader, selection, name)
+    before = hub.delivery_before(reader, wish.selection, wish.subscription)
     if before is not None and before.probe is not None:
         await before.probe()
 
@@ -303,13 +354,15 @@ def selection_of(query: Wanted) -> Selection:
     )
 
 
-def _published(hub: EventHub, event: Event, notified: Any) -> PublishAnswer:
+def publish_answer(hub: EventHub, published: Published) -> PublishAnswer:
+    """Make what a publisher is told."""
+    event, notified = published.event, list(published.notified)
     return PublishAnswer(
         event_id=event.body.event_id,
         sequence=event.sequence,
         cursor=hub.cursor(event.sequence),
         published=True,
-        subscribers_notified=list(notified),
+        subscribers_notified=notified,
         subscriber_count=len(notified),
         topic=event.body.topic,
         ttl_seconds=event.body.ttl_seconds,
@@ -322,12 +375,15 @@ def _asks_for(request: SidecarRequest, form: str) -> bool:
     return form in accept.lower() and preferred(accept, ("application/json", form)) == form
 
 
-def _several(request: SidecarRequest, events: Sequence[Event], rest: dict[str, object]) -> Reply:
-    """Answer with events and what belongs to them; a batch of CloudEvents is a bare list, so the rest is headers."""
-    if not _asks_for(request, cloudevents.BATCH):
-        return Reply({"events": [msgspec.Raw(event.encoded) for event in events], **rest})
+def _plain(events: Sequence[Event], rest: Mapping[str, object]) -> dict[str, object]:
+    """Make the usual answer of events and what belongs to them."""
+    return {"events": [msgspec.Raw(event.encoded) for event in events], **rest}
+
+
+def _batch(events: Sequence[Event], rest: Mapping[str, object]) -> Reply:
+    """Make a batch of CloudEvents: by the standard that is a bare list, so what belongs to it is in headers."""
     headers = {
-        f"X-{name.replace('_', '-').title()}".encode(): str(value).encode()
+        f"X-{name.replace('_', '-').title()}".encode(): value.encode()
         if isinstance(value, str)
         else msgspec.json.encode(value)
         for name, value in rest.items()

@@ -15,8 +15,8 @@ from cco_sidecar.core.events.event import EventBody
 from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
 from cco_sidecar.errors import Refusal
 from cco_sidecar.web import agents, cloudevents, context, events, openapi, replays, results, status, tokens
-from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
+from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
 
 API = "/api"
@@ -172,11 +172,11 @@ class FrontDoor:
 
     def refusal(self, request: SidecarRequest) -> Refusal | None:
         """Say why the request is not let in; None if it is."""
-        request.request_id = _given(request, "x-request-id") or self._new_id()
-        request.correlation_id = _given(request, "x-correlation-id")
+        request.request_id = fit_for_logs(request.getHeader("x-request-id")) or self._new_id()
+        request.correlation_id = fit_for_logs(request.getHeader("x-correlation-id"))
         hosts = request.requestHeaders.getRawHeaders(b"Host") or []
         host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
-        if _name_of(host) not in self._hosts:
+        if not self.serves(host):
             return errors.HostRefused(
                 "This sidecar does not serve that Host. Use localhost, or name it in the settings "
                 "(sidecar.allowed_hosts)."
@@ -189,6 +189,10 @@ class FrontDoor:
             )
         return _unreadable(request.path)
 
+    def serves(self, host: str) -> bool:
+        """Say whether a Host header, in lower case, names this sidecar."""
+        return _name_of(host) in self._hosts
+
 
 def _unreadable(path: bytes) -> Refusal | None:
     """Refuse a path that is no text; Klein would answer it in a form of its own."""
@@ -199,9 +203,8 @@ def _unreadable(path: bytes) -> Refusal | None:
     return None
 
 
-def _given(request: SidecarRequest, header: str) -> str | None:
+def fit_for_logs(value: str | None) -> str | None:
     """Give a header that goes into logs and answers, if it is fit for them."""
-    value: str | None = request.getHeader(header)
     return value if value and len(value) <= MOST_ID and value.isascii() and value.isprintable() else None
 
 

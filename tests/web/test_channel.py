@@ -9,7 +9,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
-from cco_sidecar.web.channel import SidecarChannel, SidecarSite
+from cco_sidecar.core.wheel import TimerWheel
+from cco_sidecar.web.channel import HEADER_SECONDS
+from cco_sidecar.web.site import SidecarSite
 from tests.web.sidecar import Sidecar
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -311,20 +313,21 @@ class Line:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        site = SidecarSite(
+        self.site = SidecarSite(
             Page(),
             self.clock,
+            wheel=TimerWheel(self.clock),
             new_request_id=lambda: "made",
             most_body_bytes=lambda _: 1000,
             admit=lambda _: None,
             log_request=lambda _: None,
         )
-        self.channel: SidecarChannel = site.buildProtocol(None)
+        self.connection = self.site.buildProtocol(None)
         self.transport = StringTransport()
-        self.channel.makeConnection(self.transport)
+        self.connection.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
-        self.channel.dataReceived(data)
+        self.connection.dataReceived(data)
 
     @property
     def gone(self) -> bool:
@@ -391,5 +394,7 @@ def test_nothing_remains() -> None:
     for data in (b"", b"GET /", whole, oversized):
         line = Line()
         line.send(data)
-        line.channel.connectionLost()
+        line.connection.connectionLost()
+        assert len(line.site.wheel) == 0
+        line.clock.advance(HEADER_SECONDS)  # the wheel's turn, which finds nothing
         assert line.clock.getDelayedCalls() == []

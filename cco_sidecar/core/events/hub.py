@@ -18,6 +18,7 @@ from cco_sidecar.core.events.event import (
     event_id,
     parse_cursor,
 )
+from cco_sidecar.core.events.fanout import FanOut
 from cco_sidecar.core.events.following import Followers
 from cco_sidecar.core.events.replays import Replays
 from cco_sidecar.core.events.ring import Ring
@@ -28,6 +29,7 @@ from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader, Waiter, Wa
 from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339, seconds_of
+from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.errors import NotFound, Refusal
 
 _log = Logger()
@@ -87,9 +89,11 @@ class EventHub:
     _issue_mark: Callable[[str], int]
     ring: Ring
     _new_log_id: Callable[[], str]
-    _on_delivery: Callable[[float], None]  # seconds from publish to a parked poll's answer
+    _on_delivery: Callable[[float, int], None]  # seconds from publish to the answers of so many parked polls
+    _wheel: TimerWheel
     kinds: tuple[str, ...] = ("log", "event")
     waiters: Waiters = field(init=False)
+    _fan_out: FanOut = field(init=False)
     followers: Followers = field(init=False)
     replays: Replays = field(init=False)
     log_id: str = ""
@@ -102,12 +106,11 @@ class EventHub:
     _draining: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self.waiters = Waiters(self._clock, self.project_id, self._room)
-        self.followers = Followers(self._clock, self.project_id, self._room, self._places, self._gave)
+        self.waiters = Waiters(self._wheel, self._room, self._time_is_up)
+        self._fan_out = FanOut(self._clock, self._deliver)
+        self.followers = Followers(self._clock, self._room, self._places, self._gave)
         self.observe(self.followers.show, replays=True)
-        self.replays = Replays(
-            self._clock, self.project_id, self._room, self._places, self._publish_again, self._gave, self._new_log_id
-        )
+        self.replays = Replays(self._clock, self._room, self._places, self._publish_again, self._gave, self._new_log_id)
 
     def open(self) -> None:
         """Begin, after recovery; a new log gets its id."""
@@ -151,10 +154,14 @@ class EventHub:
         :raises EventLogUnavailable: the log takes nothing.
         :raises StorageFull: the disk is full.
         """
+        return shielded(self.accept(draft, key_for))
+
+    def accept(self, draft: Draft, key_for: "Callable[[Event], KeyRecord] | None" = None) -> "Deferred[Published]":
+        """Publish, for one who never cancels."""
         event = self._number(draft)
         key = key_for(event) if key_for is not None else None
         done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
-        return shielded(done.addCallback(lambda _: self._show(event)))
+        return done.addCallback(lambda _: self._show(event))
 
     def _publish_again(self, event: Event, topic: str | None) -> "Deferred[Published]":
         """Publish an event anew, as it was but for number, time and (if one is given) topic, and marked as a replay.
@@ -207,10 +214,8 @@ class EventHub:
     def _show(self, event: Event) -> Published:
         self._retain(event)
         self.published_total += 1
-        notified = []
-        for waiter in self.waiters.wanting(event):
-            if self._deliver(waiter, event) and waiter.reader.agent is not None:
-                notified.append(waiter.reader.agent)
+        woken = self.waiters.claim(event)
+        self._fan_out.give(event, woken)
         for observer, wants_replays in self._observers:
             if event.is_replay and not wants_replays:
                 continue
@@ -218,26 +223,29 @@ class EventHub:
                 observer(event)
             except Exception:  # noqa: BLE001 - one observer's mistake must not take the publisher's answer
                 _log.failure("an observer of events failed")
-        return Published(event, tuple(dict.fromkeys(notified)))
+        notified = (waiter.reader.agent for waiter in woken if waiter.claimed)
+        return Published(event, tuple(dict.fromkeys(agent for agent in notified if agent is not None)))
 
     def _retain(self, event: Event) -> None:
         self._shown = event.sequence
         self.ring.append(event)
         self.ring.evict(self._clock.seconds())
 
-    def _deliver(self, waiter: Waiter, event: Event) -> bool:
-        if not self.waiters.can_answer(waiter):
-            return False
-        delivery = self._offer(waiter.subscription, event.sequence)
-        answer = Answer([event], event.sequence, gap=waiter.gap, delivery=delivery)
-        self.waiters.release(waiter, answer)
-        self._gave(event, live=True)
-        return True
+    def _deliver(self, event: Event, waiters: Sequence[Waiter]) -> None:
+        """End parked polls with the event that they were claimed for."""
+        events, given = [event], 0
+        for waiter in waiters:
+            if not self.waiters.can_answer(waiter):
+                continue
+            delivery = self._offer(waiter.subscription, event.sequence)
+            self.waiters.wake(waiter, Answer(events, event.sequence, gap=waiter.gap, delivery=delivery))
+            given += 1
+        self._gave(event, given, live=True)
 
-    def _gave(self, event: Event, live: bool) -> None:
-        self.delivered_total += 1
-        if live:
-            self._on_delivery(max(0.0, self._clock.seconds() - event.at))
+    def _gave(self, event: Event, readers: int, live: bool) -> None:
+        self.delivered_total += readers
+        if live and readers:
+            self._on_delivery(max(0.0, self._clock.seconds() - event.at), readers)
 
     # Waiting
 
@@ -314,7 +322,7 @@ class EventHub:
         if seconds <= 0 or gap:
             return succeed(Answer([], through, timeout=not gap, gap=gap))
         waiter.start = through
-        parked = self.waiters.park(waiter, seconds, self._time_is_up)
+        parked = self.waiters.park(waiter, seconds)
         if subscription is not None:
             subscription.parked = waiter
         return parked
@@ -334,6 +342,8 @@ class EventHub:
         return None if subscription is None else self.subscriptions.offer(subscription, through)
 
     def _time_is_up(self, waiter: Waiter) -> None:
+        if waiter.claimed:
+            return  # it is about to be answered
         # All that came while it was parked did not match: the next wait need not look at it again.
         if waiter.subscription is not None:
             waiter.subscription.pass_over(waiter.selection.key, self._shown)

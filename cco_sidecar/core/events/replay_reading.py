@@ -4,31 +4,45 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.replay import SLICE_BYTES, SLICE_EVENTS, TIMER_SECONDS, Due, Replay, State
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.starting import Log
 from cco_sidecar.core.events.subscriptions import Delivery
-from cco_sidecar.core.events.waiting import Answer, Reader, Waiter, Waiters
+from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader
 from cco_sidecar.errors import InvalidParameter, Refusal
 
 
 @define(eq=False)
+class ReplayWait:
+    """A wait on a replay; everything through ``start`` was looked at. ``deadline`` is in seconds since the epoch."""
+
+    reader: Reader
+    selection: Selection
+    start: int
+    limit: int
+    deadline: float
+    done: "Deferred[Answer] | None" = None
+    timer: IDelayedCall | None = None
+
+
+@define(eq=False)
 class ReplayReaders:
-    """The waits on replays: parked beside those on the log, and woken by time alone.
+    """The waits on replays: no event wakes them, but time alone, and a replay has one at most.
 
     ``gave`` hears of every event given; ``end`` is called when a reader has received a replay whole.
     """
 
     _clock: IReactorTime
-    _waiters: Waiters
+    _room: PollRoom
     _places: Callable[[], Log]
-    _gave: Callable[[Event, bool], None]
+    _gave: Callable[[Event, int, bool], None]
     _end: Callable[[Replay, State], None]
+    _parked: dict[Replay, ReplayWait] = field(factory=dict)
 
     def wait(
         self,
@@ -54,53 +68,73 @@ class ReplayReaders:
         self.tell_end(replay)  # the older wait's: one at a time
         if replay.began is None:
             replay.began = self._clock.seconds()
-        waiter = Waiter(reader, selection, replay.place.start(selection.key), False, replay.place)
-        deadline = self._clock.seconds() + seconds
-        answer, pause = self._look(replay, waiter, limit)
+        start = replay.place.start(selection.key)
+        wait = ReplayWait(reader, selection, start, limit, self._clock.seconds() + seconds)
+        answer, pause = self._look(replay, wait)
         if answer is None and seconds > 0:
-            again = partial(self._look_again, replay=replay, limit=limit, deadline=deadline)
-            parked = self._waiters.park(waiter, min(pause, seconds), again)
-            replay.place.parked = waiter
-            return parked
-        return succeed(self._handed(replay, answer or _time_is_up(replay, waiter)))
+            return self._park(replay, wait, min(pause, seconds))
+        return succeed(self._handed(replay, answer or _time_is_up(replay, wait)))
 
-    def _look_again(self, waiter: Waiter, replay: Replay, limit: int, deadline: float) -> None:
-        if not self._waiters.can_answer(waiter):
+    def _park(self, replay: Replay, wait: ReplayWait, seconds: float) -> "Deferred[Answer]":
+        self._room.enter(wait.reader.place)
+        self._parked[replay] = wait
+        wait.timer = self._clock.callLater(seconds, self._look_again, replay, wait)
+        wait.done = Deferred(lambda _: self._leave(replay, wait))
+        return wait.done
+
+    def _leave(self, replay: Replay, wait: ReplayWait) -> None:
+        if self._parked.get(replay) is not wait:
             return
-        answer, pause = self._look(replay, waiter, limit)
-        left = deadline - self._clock.seconds()
+        del self._parked[replay]
+        self._room.leave(wait.reader.place)
+        if wait.timer is not None and wait.timer.active():
+            wait.timer.cancel()
+
+    def _look_again(self, replay: Replay, wait: ReplayWait) -> None:
+        refusal = wait.reader.refused()
+        if refusal is not None:
+            self._refuse(replay, wait, refusal)
+            return
+        answer, pause = self._look(replay, wait)
+        left = wait.deadline - self._clock.seconds()
         if answer is None and left > 0:
-            again = partial(self._look_again, replay=replay, limit=limit, deadline=deadline)
-            waiter.timer = self._clock.callLater(min(pause, left), again, waiter)
+            wait.timer = self._clock.callLater(min(pause, left), self._look_again, replay, wait)
             return
-        replay.place.parked = None  # it is told here, also if this is the end of the replay
-        self._waiters.release(waiter, self._handed(replay, answer or _time_is_up(replay, waiter)))
+        self._leave(replay, wait)  # first: this may be the end of the replay
+        assert wait.done is not None
+        wait.done.callback(self._handed(replay, answer or _time_is_up(replay, wait)))
 
-    def _look(self, replay: Replay, waiter: Waiter, limit: int) -> tuple[Answer | None, float]:
+    def _refuse(self, replay: Replay, wait: ReplayWait, refusal: Refusal) -> None:
+        self._leave(replay, wait)
+        assert wait.done is not None
+        wait.done.errback(refusal)
+
+    def _look(self, replay: Replay, wait: ReplayWait) -> tuple[Answer | None, float]:
         """Give what is due to the reader; if that is nothing yet, None and how long until it is worth looking again."""
         if not replay.is_running:
-            return _nothing(replay, waiter.start), 0.0
+            return _nothing(replay, wait.start), 0.0
         elapsed = self._clock.seconds() - (replay.began or 0.0) + TIMER_SECONDS
-        events, gap, following = self._due(replay, waiter, limit, elapsed)
+        events, gap, following = self._due(replay, wait, elapsed)
         if not events:
-            replay.place.pass_over(waiter.selection.key, waiter.start)
+            replay.place.pass_over(wait.selection.key, wait.start)
         if events or gap or following is None:
             more = following is not None and following.after <= elapsed
             state: State = "running" if following is not None else "done"
-            return Answer(events, waiter.start, more, gap=gap, replay=state), 0.0
+            return Answer(events, wait.start, more, gap=gap, replay=state), 0.0
         return None, max(0.0, following.after - elapsed)
 
-    def _due(self, replay: Replay, waiter: Waiter, limit: int, elapsed: float) -> tuple[list[Event], bool, Due | None]:
+    def _due(self, replay: Replay, wait: ReplayWait, elapsed: float) -> tuple[list[Event], bool, Due | None]:
         """Give what is due and wanted, as far as a slice goes; whether retention took some; and what comes after."""
         places, now = self._places(), self._clock.seconds()
         events: list[Event] = []
         gap, size, passed_over = False, 0, 0
-        for due in islice(replay.dues, replay.index_after(waiter.start), None):
-            if len(events) == limit or size >= SLICE_BYTES or passed_over == SLICE_EVENTS or due.after > elapsed:
+        for due in islice(replay.dues, replay.index_after(wait.start), None):
+            is_slice = size >= SLICE_BYTES or passed_over == SLICE_EVENTS
+            if len(events) == wait.limit or is_slice or due.after > elapsed:
                 return events, gap, due
-            waiter.start = due.sequence
+            wait.start = due.sequence
             event = places.ring.current(due.sequence, now)
-            if event is not None and waiter.selection.matches(event):
+            if event is not None and wait.selection.matches(event):
                 events.append(event.as_replay())
             else:
                 passed_over += 1
@@ -114,7 +148,7 @@ class ReplayReaders:
     def _handed(self, replay: Replay, answer: Answer) -> Answer:
         """Give the answer with the delivery that it is; what has no event in it needs not be received."""
         for event in answer.events:
-            self._gave(event, False)
+            self._gave(event, 1, False)
         if answer.events:
             delivery = Delivery(replay.place, answer.next_sequence, partial(self._received, replay))
             replay.place.offered = delivery
@@ -137,26 +171,34 @@ class ReplayReaders:
 
     def tell_end(self, replay: Replay) -> None:
         """Answer the wait that is parked, if there is one: there is nothing more for it."""
-        if replay.place.parked is not None:
-            self._waiters.release(replay.place.parked, _nothing(replay, replay.place.parked.start))
+        wait = self._parked.get(replay)
+        if wait is None:
+            return
+        refusal = wait.reader.refused()
+        if refusal is not None:
+            self._refuse(replay, wait, refusal)
+            return
+        self._leave(replay, wait)
+        assert wait.done is not None
+        wait.done.callback(_nothing(replay, wait.start))
 
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """End the waits under these tokens; the replays go on."""
         ended = frozenset(token_ids)
-        for waiter in self._waiters.parked():
-            if waiter.reader.token_id in ended:
-                self._waiters.refuse(waiter, refusal)
+        for replay, wait in list(self._parked.items()):
+            if wait.reader.token_id in ended:
+                self._refuse(replay, wait, refusal)
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End the waits of an agent that is gone; the admin may still read its replays."""
-        for waiter in self._waiters.parked():
-            if waiter.reader.agent == agent:
-                self._waiters.refuse(waiter, refusal)
+        for replay, wait in list(self._parked.items()):
+            if wait.reader.agent == agent:
+                self._refuse(replay, wait, refusal)
 
 
 def _nothing(replay: Replay, position: int) -> Answer:
     return Answer([], position, replay=replay.state)
 
 
-def _time_is_up(replay: Replay, waiter: Waiter) -> Answer:
-    return Answer([], waiter.start, timeout=True, replay=replay.state)
+def _time_is_up(replay: Replay, wait: ReplayWait) -> Answer:
+    return Answer([], wait.start, timeout=True, replay=replay.state)

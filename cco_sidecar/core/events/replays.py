@@ -26,7 +26,7 @@ from cco_sidecar.core.events.replay_reading import ReplayReaders
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.starting import Log
 from cco_sidecar.core.events.subscriptions import Subscription
-from cco_sidecar.core.events.waiting import PollRoom, Reader, Waiters
+from cco_sidecar.core.events.waiting import PollRoom, Reader
 from cco_sidecar.errors import InvalidBody, NotFound, Refusal, TooManyRequests
 
 MOST_EVENTS = 10_000
@@ -51,19 +51,17 @@ class Replays:
     """
 
     _clock: IReactorTime
-    _project_id: str
     _room: PollRoom
     _places: Callable[[], Log]
     _publish: "Callable[[Event, str | None], Deferred[Any]]"
-    _gave: Callable[[Event, bool], None]
+    _gave: Callable[[Event, int, bool], None]
     _new_id: Callable[[], str]
     readers: ReplayReaders = field(init=False)
     _all: dict[str, Replay] = field(factory=dict)
     _stopping: bool = False
 
     def __attrs_post_init__(self) -> None:
-        waiters = Waiters(self._clock, self._project_id, self._room)
-        self.readers = ReplayReaders(self._clock, waiters, self._places, self._gave, self._end)
+        self.readers = ReplayReaders(self._clock, self._room, self._places, self._gave, self._end)
 
     # Beginning
 

@@ -1,0 +1,109 @@
+"""The access log: a line for each answered request."""
+
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+import msgspec
+from twisted.logger import Logger, LogLevel
+
+from cco_sidecar.core.times import rfc3339
+from cco_sidecar.logs import LEVELS
+
+NAMESPACE = "cco_sidecar.access"
+
+_log = Logger(namespace=NAMESPACE)
+_encode = msgspec.json.Encoder().encode
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """An answered request; times are seconds (``at`` since the epoch), and ``seconds`` is without parked time."""
+
+    route: str
+    method: str
+    path: str
+    status: int
+    at: float
+    seconds: float
+    parked_seconds: float
+    request_id: str
+    correlation_id: str | None
+    agent: str | None
+
+
+class _Line(msgspec.Struct):
+    """A line about an answered request, as it is written."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    method: str
+    path: str
+    status: int
+    milliseconds: float
+    parked_seconds: float
+    request_id: str
+    correlation_id: str | None
+    agent: str | None
+
+
+class AccessLog:
+    """A line for each answered request: straight to a stream where that is ours, else as Twisted's log has it.
+
+    Twisted's log costs some 30 microseconds a line, more than all else that a publish costs.
+    """
+
+    def __init__(self, stream: IO[bytes] | None = None, level: str = "info") -> None:
+        self._stream = stream
+        self._silent = LEVELS[level] > LogLevel.info
+
+    def write(self, requests: Sequence[Entry]) -> None:
+        """Write their lines; a log that cannot be written must stop nobody."""
+        if self._stream is None:
+            for request in requests:
+                self._emit(request)
+        elif not self._silent and requests:
+            try:
+                self._stream.write(b"".join(map(_access_line, requests)))
+                self._stream.flush()
+            except (OSError, ValueError):
+                return
+
+    def _emit(self, request: Entry) -> None:
+        _log.info(
+            "{method} {path} {status} {milliseconds} ms",
+            method=request.method,
+            path=request.path,
+            status=request.status,
+            milliseconds=round(request.seconds * 1000, 2),
+            parked_seconds=round(request.parked_seconds, 3),
+            request_id=request.request_id,
+            correlation_id=request.correlation_id,
+            agent=request.agent,
+        )
+
+
+def _access_line(request: Entry) -> bytes:
+    milliseconds = round(request.seconds * 1000, 2)
+    line = _Line(
+        rfc3339(request.at),
+        "info",
+        NAMESPACE,
+        f"{request.method} {request.path} {request.status} {milliseconds} ms",
+        request.method,
+        request.path,
+        request.status,
+        milliseconds,
+        round(request.parked_seconds, 3),
+        request.request_id,
+        request.correlation_id,
+        request.agent,
+    )
+    return _encode(line) + b"\n"
+
+
+def access_log(level: str) -> AccessLog:
+    """Make the access log that goes with `logs.observer`: into its stream, unless that is a person's terminal."""
+    target = sys.stderr.buffer
+    return AccessLog() if target.isatty() else AccessLog(target, level)
