@@ -664,6 +664,22 @@ def test_those_that_look_still_count() -> None:
     house.clock.advance(0)
 
 
+def test_ended_while_it_looks() -> None:
+    """A replay that is ended while its events are looked for does not begin."""
+    house = EventHouse()
+    house.publish_many(SLICE_EVENTS)
+    begun = [outcome(beginning(house, to="topic")) for _ in range(MOST_RUNNING)]
+    with pytest.raises(TooManyRequests) as refused:
+        begin(house)
+    names = refused.value.details["replays"]
+    assert isinstance(names, list)
+    house.hub.replays.cancel(names[0])
+    house.hub.drain()
+    house.clock.advance(0)
+    assert [replay.state for [replay] in begun if isinstance(replay, Replay)] == ["cancelled"] * MOST_RUNNING
+    assert (published_again(house), house.clock.getDelayedCalls()) == ([], [])
+
+
 def test_those_that_are_over() -> None:
     """The newest that are over can be asked after; older ones are forgotten, running ones never."""
     house = EventHouse()

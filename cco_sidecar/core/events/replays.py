@@ -81,15 +81,15 @@ class Replays:
         try:
             found = await self._select(order)
         except BaseException:
-            del self._all[name]
+            self._all.pop(name, None)
             raise
-        replay.dues = paced(found, order.speed)
         replay.total = len(found)
         if self._stopping:
             self._end(replay, "cancelled", STOPPING)
         elif not found:
             self._end(replay, "done")
-        else:
+        if replay.is_running:  # somebody may have ended it while its events were looked for
+            replay.dues = paced(found, order.speed)
             replay.timer = self._clock.callLater(LIFETIME_SECONDS, self._end, replay, "cancelled", TOO_LONG)
             if order.to == "topic":
                 Deferred.fromCoroutine(self._publish_all(replay)).addErrback(self._failed, replay)
