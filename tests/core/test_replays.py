@@ -559,6 +559,44 @@ def test_tokens_that_end(how: str) -> None:
     assert numbers(poll(house, replay)) == [2]
 
 
+def test_a_token_that_died_unseen() -> None:
+    """The end of a replay is no news for one whose token no longer counts."""
+    house = EventHouse()
+    spaced(house, 10)
+    replay = begin(house, speed=1, agent="a")
+    receive(poll(house, replay, agent="a"))
+    parked = outcome(waiting(house, replay, agent="a"))
+    house.dead["token of a"] = REVOKED
+    house.hub.replays.cancel(replay.id)
+    assert (parked, house.room.used) == ([REVOKED], 0)
+
+
+def test_others_stay() -> None:
+    """The end of one token, or one agent, is nothing to other readers."""
+    house = EventHouse()
+    spaced(house, 10)
+    replay = begin(house, speed=1)
+    receive(poll(house, replay))
+    parked = outcome(waiting(house, replay))
+    house.hub.end_polls(["token of a"], REVOKED)
+    house.hub.end_agent("a", REVOKED)
+    assert parked == []
+
+
+def test_late_receipts() -> None:
+    """An older answer's receipt that comes last takes nothing back, and leaves the newer answer on its way."""
+    house = EventHouse()
+    house.publish_many(3)
+    replay = begin(house)
+    older = poll(house, replay, limit=1)
+    newer = poll(house, replay, limit=2)
+    receive(older)
+    assert replay.place.offered is newer.delivery
+    receive(newer)
+    receive(older)
+    assert numbers(poll(house, replay)) == [3]
+
+
 def test_places() -> None:
     """A wait on a replay takes a place as every parked poll does."""
     house = EventHouse(most_polls=1)
