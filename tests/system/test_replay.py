@@ -59,7 +59,7 @@ def test_watch_an_incident_again(sidecar: Sidecar) -> None:
 
 def test_interrupt(sidecar: Sidecar) -> None:
     """Ctrl-C ends the command and the replay."""
-    with cco(sidecar, "--correlation", "X", "--speed", "0.001") as watching:
+    with cco(sidecar, "--correlation", "X", "--speed", "0.01") as watching:
         assert watching.stdout is not None
         assert watching.stderr is not None
         watching.stdout.readline()
