@@ -34,7 +34,7 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
-from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
@@ -96,6 +96,7 @@ class Composition:
     def _build_core(self) -> None:
         reactor, settings = self._reactor, self._settings
         self.wheel = TimerWheel(reactor)
+        self.epoch = Epoch()
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
         self.accounts = Accounts(reactor, self.measurements, self._access)
@@ -115,6 +116,7 @@ class Composition:
             is_gone=self._is_gone,
             ttl_seconds=settings.tokens.ttl_seconds,
             refresh_before_seconds=settings.tokens.refresh_before_seconds,
+            epoch=self.epoch,
         )
         self.runners = {**packaged_runners(), **_configured_runners(settings)}
         self.provisions = Provisions(
@@ -135,6 +137,7 @@ class Composition:
             gone=self.provisions.gone,
             find=self.launcher.find,
             forget=self.launcher.forget,
+            changed=self.epoch.turn,
         )
         admission = Admission(settings.agents.max_concurrent)
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
@@ -173,7 +176,7 @@ class Composition:
             self.measurements.delivered,
             self.wheel,
         )
-        book = TokenBook(reactor, ledger)
+        book = TokenBook(reactor, ledger, self.epoch)
         keys = Idempotency(reactor)
         for keeper in (hub, hub.subscriptions, issues, book, keys):
             ledger.join(keeper)
@@ -254,7 +257,6 @@ class Composition:
         self.site = SidecarSite(
             build_app(routes, Pipeline(gate)).resource(),
             reactor,
-            wheel=self.wheel,
             new_request_id=new_request_id,
             most_body_bytes=body_limits(routes),
             admit=door.refusal,
@@ -267,20 +269,19 @@ class Composition:
 
     def _log_request(self, request: SidecarRequest) -> None:
         now = self._reactor.seconds()
-        self.accounts.add(
-            Entry(
-                request.route,
-                request.method.decode("ascii", "replace"),
-                redact(request.path.decode("utf-8", "replace")),
-                request.code,
-                now,
-                max(0.0, now - request.arrived - request.parked_seconds),
-                request.parked_seconds,
-                request.request_id,
-                request.correlation_id,
-                request.agent,
-            )
+        entry = Entry(
+            request.route,
+            request.method.decode("ascii", "replace"),
+            redact(request.path.decode("utf-8", "replace")),
+            request.code,
+            now,
+            max(0.0, now - request.arrived - request.parked_seconds),
+            request.parked_seconds,
+            request.request_id,
+            request.correlation_id,
+            request.agent,
         )
+        self.accounts.add(lambda: entry)
 
 
 def _configured_runners(settings: Settings) -> dict[str, Any]:

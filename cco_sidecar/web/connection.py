@@ -13,10 +13,12 @@ from zope.interface import implementer
 
 from cco_sidecar.web.channel import HEADER_SECONDS, IDLE_SECONDS, SidecarChannel
 from cco_sidecar.web.receipts import Receipts
+from cco_sidecar.web.sending import can_send_at_once, has_unsent, send_at_once
 
 if TYPE_CHECKING:
     from cco_sidecar.web.site import SidecarSite
 
+NEVER = float("inf")
 MOST_AHEAD = 16384
 """So many bytes of a next request are read while one is in hand; as in `HTTPChannel`."""
 
@@ -39,7 +41,7 @@ class FastPath(Protocol):
 class Connection:
     """The protocol of a connection; at most one of ``in_hand`` and ``channel`` is there."""
 
-    __slots__ = ("_ahead", "_limit", "channel", "in_hand", "receipts", "site", "transport")
+    __slots__ = ("_ahead", "_sends_at_once", "channel", "ends_at", "in_hand", "receipts", "site", "transport")
 
     def __init__(self, site: "SidecarSite") -> None:
         self.site = site
@@ -47,8 +49,9 @@ class Connection:
         self.channel: SidecarChannel | None = None
         self.in_hand: InHand | None = None
         self.receipts: Receipts
+        self.ends_at = NEVER  # its time limit, in seconds since the epoch; `SidecarSite.sweep` looks
         self._ahead = b""  # came while a request was in hand
-        self._limit = 0  # the wheel's slot of the time limit
+        self._sends_at_once = False
 
     # The transport's side
 
@@ -56,11 +59,12 @@ class Connection:
         """Begin; the first request must come in time."""
         self.transport = transport
         self.receipts = Receipts(self.site.clock, transport)
-        self.site.connections.add(self)
+        self.site.remember(self)
         no_delay = getattr(transport, "setTcpNoDelay", None)
         if no_delay is not None:
             no_delay(True)
-        self._set_limit(HEADER_SECONDS)
+        self._sends_at_once = can_send_at_once(transport)
+        self.ends_at = self.site.clock.seconds() + HEADER_SECONDS
 
     def connectionMade(self) -> None:
         """Nothing is left to do; part of `IProtocol`."""
@@ -87,7 +91,7 @@ class Connection:
         self.channel.dataReceived(data)
 
     def _make_channel(self) -> None:
-        self.clear_limit()
+        self.ends_at = NEVER
         self.channel = SidecarChannel(self.site, self)
         self.channel.makeConnection(self.transport)
 
@@ -111,8 +115,7 @@ class Connection:
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.site.connections.discard(self)
-        self.clear_limit()
+        self.site.forget(self)
         # Without half-close (tests in memory) a clean end is all there is to see.
         cleanly = bool(reason.check(ConnectionDone)) and not hasattr(self.transport, "socket") and not self.is_busy
         self.receipts.ended(cleanly)
@@ -132,18 +135,27 @@ class Connection:
     def begin(self, in_hand: InHand) -> None:
         """The fast path has taken a request: the channel, which is idle, is let go."""
         self.in_hand = in_hand
+        self.ends_at = NEVER
         if self.channel is not None:
             self.channel.retire()
             self.channel = None
-        self.clear_limit()
 
-    def done(self) -> None:
-        """The fast path has answered: on to the next request."""
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something that was written is still waiting for the peer."""
+        return self._sends_at_once and has_unsent(self.transport)
+
+    def answer(self, data: bytes, now: float) -> None:
+        """Send the whole answer to the request in hand, and go on to the next."""
         self.in_hand = None
+        if self._sends_at_once:
+            send_at_once(self.transport, data)
+        else:
+            self.transport.write(data)
         if self.site.draining and not self.receipts.carried:
             self.transport.loseConnection()
             return
-        self._set_limit(IDLE_SECONDS)
+        self.ends_at = now + IDLE_SECONDS
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
             self.transport.resumeProducing()
@@ -161,14 +173,8 @@ class Connection:
         if self in self.site.connections:
             self.transport.abortConnection()
 
-    def _set_limit(self, seconds: float) -> None:
-        self._limit = self.site.wheel.set(self, seconds, _out_of_time)
-
-    def clear_limit(self) -> None:
-        """Take the time that is needed."""
-        self.site.wheel.clear(self, self._limit)
-
-
-def _out_of_time(connection: Connection) -> None:
-    if not connection.receipts.half_close():
-        connection.transport.loseConnection()
+    def out_of_time(self) -> None:
+        """End the connection: it has been silent too long."""
+        self.ends_at = NEVER
+        if not self.receipts.half_close():
+            self.transport.loseConnection()

@@ -286,7 +286,7 @@ class EventsAPI:
             agent=None if claims.is_admin else claims.sub,
             issue_id=claims.issue_id,
             token_id=claims.jti,
-            refused=lambda: self._tokens.refusal_of(claims),
+            refused=self._tokens.standing(claims).refusal,
             place=None if claims.is_admin else claims.place,
         )
 

@@ -23,7 +23,6 @@ from cco_sidecar.web.connection import Connection
 from cco_sidecar.web.errors import status_of
 from cco_sidecar.web.events import EventsAPI, Wish, publish_answer
 from cco_sidecar.web.routing import Access, Gate, audit_refusal, internal_error
-from cco_sidecar.web.sending import send
 
 _log = Logger()
 _encode = msgspec.json.Encoder().encode
@@ -65,28 +64,29 @@ class Answering:
     accounts: Accounts
     new_request_id: Callable[[], str]
     _starts_at: int = 0
-    _starts: dict[int, bytes] = field(factory=dict)
+    _starts: dict[tuple[int, int], bytes] = field(factory=dict)
 
-    def start(self, status: int) -> bytes:
-        """Give the beginning of a head: all that is the same for all answers of this second."""
+    def start(self, status: int, length: int) -> bytes:
+        """Give the beginning of a head, up to the request's id: the same for all such answers of this second."""
         second = int(self.clock.seconds())
         if second != self._starts_at:
             self._starts_at, self._starts = second, {}
-        made = self._starts.get(status)
+        made = self._starts.get((status, length))
         if made is None:
-            made = self._starts[status] = _start(status, second)
+            made = self._starts[status, length] = _start(status, length, second)
         return made
 
 
-def _start(status: int, second: int) -> bytes:
+def _start(status: int, length: int, second: int) -> bytes:
     headers: list[tuple[bytes, bytes]] = [
         (b"Server", b"cco-sidecar"),
         (b"Date", datetimeToString(second)),
         (b"Content-Type", JSON),
         (b"Cache-Control", b"no-store"),
         *SECURITY_HEADERS,
+        (b"Content-Length", b"%d" % length),
     ]
-    return b"HTTP/1.1 %d %s\r\n" % (status, RESPONSES.get(status, b"Unknown Status")) + _lines(headers)
+    return b"HTTP/1.1 %d %s\r\n%sX-Request-ID: " % (status, RESPONSES.get(status, b"Unknown Status"), _lines(headers))
 
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -96,7 +96,18 @@ def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class Hot:
     """A request in hand; see `connection.InHand`, and `routing` for what audit log and renewal ask of it."""
 
-    __slots__ = ("_allowance", "_answering", "_arrived", "_caller", "_connection", "_line", "request_id", "successor")
+    __slots__ = (
+        "_allowance",
+        "_answered",
+        "_answering",
+        "_arrived",
+        "_caller",
+        "_connection",
+        "_line",
+        "_status",
+        "request_id",
+        "successor",
+    )
 
     def __init__(
         self, answering: Answering, connection: Connection, line: Line, caller: Caller, allowance: Allowance | None
@@ -136,40 +147,43 @@ class Hot:
         body = _encode(envelope(refusal, self._answering.clock.seconds(), self.request_id))
         self._answer(status, body, _lines(refusal_headers(refusal).items()))
 
-    def _answer(self, status: int, body: bytes, more: bytes = b"", parked_from: float | None = None) -> None:
-        connection, caller, line, answering = self._connection, self._caller, self._line, self._answering
-        now = answering.clock.seconds()
+    def _answer(self, status: int, body: bytes, more: bytes = b"") -> None:
+        connection, caller, answering = self._connection, self._caller, self._answering
+        self._answered = now = answering.clock.seconds()
+        self._status = status
         if connection.in_hand is self:
             if now >= caller.renewed_at and status != 401:
                 answering.gate.renew(self, caller.claims)
-            send(connection.transport, self._head(status, body, more) + body)
-            connection.done()
-        parked = 0.0 if parked_from is None else now - parked_from
-        answering.accounts.add(
-            Entry(
-                line.route,
-                line.method,
-                line.path,
-                status,
-                now,
-                max(0.0, now - self._arrived - parked),
-                parked,
-                self.request_id,
-                caller.correlation_id,
-                caller.claims.sub,
-            )
-        )
+            connection.answer(self._head(status, len(body), more) + body, now)
+        answering.accounts.add(self.entry)
 
-    def _head(self, status: int, body: bytes, more: bytes) -> bytes:
-        start = self._answering.start(status)
-        head = b"%sContent-Length: %d\r\nX-Request-ID: %s\r\n%s" % (start, len(body), self.request_id.encode(), more)
+    def _head(self, status: int, length: int, more: bytes) -> bytes:
+        start = self._answering.start(status, length)
         if self._allowance is not None:
-            head += _lines(allowance_headers(self._allowance))
+            more += _lines(allowance_headers(self._allowance))
         if self.successor is not None:
-            head += b"X-Refreshed-Token: %s\r\n" % self.successor.encode()
+            more += b"X-Refreshed-Token: %s\r\n" % self.successor.encode()
         if self._connection.site.draining:
-            head += b"Connection: close\r\n"
-        return head + b"\r\n"
+            more += b"Connection: close\r\n"
+        return b"%s%s\r\n%s\r\n" % (start, self.request_id.encode(), more)
+
+    def entry(self) -> Entry:
+        """Give what the accounts want to know, once it is answered."""
+        line, caller = self._line, self._caller
+        taken = max(0.0, self._answered - self._arrived)
+        seconds, parked = (taken, 0.0) if line.is_publish else (0.0, taken)
+        return Entry(
+            line.route,
+            line.method,
+            line.path,
+            self._status,
+            self._answered,
+            seconds,
+            parked,
+            self.request_id,
+            caller.correlation_id,
+            caller.claims.sub,
+        )
 
 
 class Publishing(Hot):
@@ -211,4 +225,4 @@ class Waiting(Hot):
                 return
             self._connection.receipts.carry(answer.delivery)
         body = self._answering.events.waited(self._caller.project.hub, answer)
-        self._answer(200, body, parked_from=self._arrived)
+        self._answer(200, body)

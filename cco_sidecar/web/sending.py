@@ -9,14 +9,19 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 
-def has_unsent(transport: Any) -> bool:
+def can_send_at_once(transport: Any) -> bool:
+    """Say whether a transport is a plain TCP connection of the reactor."""
+    return isinstance(transport, Connection) and not transport.TLS
+
+
+def has_unsent(transport: Connection) -> bool:
     """Say whether something that was written before is still waiting for the peer."""
-    return bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", None))
+    return bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
-def send(transport: Any, data: bytes) -> None:
-    """Write ``data``, what comes of it at once, the rest in the reactor's time."""
-    if not isinstance(transport, Connection) or transport.TLS or has_unsent(transport) or not transport.connected:
+def send_at_once(transport: Connection, data: bytes) -> None:
+    """Write ``data``: what the socket takes now, and the rest in the reactor's time."""
+    if transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
         transport.write(data)
         return
     try:

@@ -24,7 +24,6 @@ from cco_sidecar.web.heads import RequestLine, parse_headers, parse_request_line
 from cco_sidecar.web.hot import Answering, Caller, Line, Publishing, Waiting
 from cco_sidecar.web.root import FrontDoor, fit_for_logs
 from cco_sidecar.web.routing import Gate, Route
-from cco_sidecar.web.sending import has_unsent
 
 MOST_REMEMBERED = 4096
 """So many request lines, and so many header blocks; with the longest, some 30 MiB together."""
@@ -52,7 +51,7 @@ class Wire:
     def take(self, connection: Connection, data: bytes) -> bool:
         """Begin to answer the one whole request that ``data`` is; False if it is anything else."""
         end = data.find(b"\r\n\r\n")
-        if end < 0 or connection.site.draining or has_unsent(connection.transport):
+        if end < 0 or connection.site.draining or connection.has_unsent:
             return False
         head, length = split_length(data[:end])
         if len(data) != end + 4 + (length or 0):
@@ -124,7 +123,7 @@ class Wire:
 
     def _is_welcome(self, line: Line, caller: Caller) -> bool:
         """Say whether the token is still good, and good for this."""
-        if self._gate.tokens.refusal_of(caller.claims) is not None:
+        if caller.reader.refused() is not None:
             return False
         try:
             self._gate.authorise(line.access, caller.claims, _NO_PATH)

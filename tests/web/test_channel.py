@@ -9,9 +9,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
-from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.web.channel import HEADER_SECONDS
-from cco_sidecar.web.site import SidecarSite
+from cco_sidecar.web.site import SWEEP_SECONDS, SidecarSite
 from tests.web.sidecar import Sidecar
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -316,7 +314,6 @@ class Line:
         self.site = SidecarSite(
             Page(),
             self.clock,
-            wheel=TimerWheel(self.clock),
             new_request_id=lambda: "made",
             most_body_bytes=lambda _: 1000,
             admit=lambda _: None,
@@ -395,6 +392,5 @@ def test_nothing_remains() -> None:
         line = Line()
         line.send(data)
         line.connection.connectionLost()
-        assert len(line.site.wheel) == 0
-        line.clock.advance(HEADER_SECONDS)  # the wheel's turn, which finds nothing
+        line.clock.advance(SWEEP_SECONDS)
         assert line.clock.getDelayedCalls() == []

@@ -35,8 +35,7 @@ from cco_sidecar.errors import NotFound, Refusal
 _log = Logger()
 
 
-@frozen
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """An event before it is numbered; ``data`` is JSON text, checked already."""
 
     event_type: str
@@ -53,8 +52,7 @@ class Draft:
     replayed_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
-@frozen
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """An event that is on disk, and the agents whose parked polls it ended."""
 
     event: Event
