@@ -58,6 +58,7 @@ from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
+from cco_sidecar.web.replays import ReplaysAPI
 from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.results import ResultsAPI
 from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_table
@@ -269,6 +270,7 @@ class Composition:
             ),
             context=self.context,
             events=events,
+            replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),

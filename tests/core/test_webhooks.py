@@ -80,11 +80,21 @@ def test_selection(house: WebhookHouse) -> None:
     assert [post.number for post in house.sender.posts] == wanted
 
 
-def test_star_is_every_type(house: WebhookHouse) -> None:
-    """``*`` stands for every type, as in a wait."""
-    house.add(SelectionBody(types=["*"]))
-    house.publish(event_type="anything")
-    assert len(house.sender.posts) == 1
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        (SelectionBody(types=["*"]), ["a", "b", "c"]),
+        (SelectionBody(type="*"), ["a", "b", "c"]),
+        (SelectionBody(type="a"), ["a"]),
+        (SelectionBody(type="a,b"), ["a", "b"]),
+    ],
+)
+def test_types(house: WebhookHouse, selection: SelectionBody, wanted: list[str]) -> None:
+    """Types are a list, or one text as in a wait; ``*`` stands for every type."""
+    house.add(selection)
+    for name in ("a", "b", "c"):
+        house.publish(event_type=name)
+    assert [post.event["event_type"] for post in house.sender.posts] == wanted
 
 
 @pytest.mark.parametrize(
@@ -92,6 +102,8 @@ def test_star_is_every_type(house: WebhookHouse) -> None:
     [
         (SelectionBody(filter="a==b"), InvalidFilter),
         (SelectionBody(types=["wait"]), InvalidParameter),
+        (SelectionBody(type="a,,b"), InvalidParameter),
+        (SelectionBody(type=",".join(f"t{n}" for n in range(65))), InvalidBody),
         (SelectionBody(topic="../x"), InvalidParameter),
         (SelectionBody(publisher="a b"), InvalidParameter),
         (SelectionBody(issue="*"), InvalidParameter),

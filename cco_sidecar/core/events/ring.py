@@ -92,6 +92,11 @@ class Ring:
             return None
         return self._events[index]
 
+    def current(self, sequence: int, now: float) -> Event | None:
+        """Give the event of that number, if it is retained and its own time is not over."""
+        event = self.get(sequence)
+        return None if event is None or event.expires_at <= now else event
+
     def sequence_at(self, seconds: float) -> int:
         """Give the sequence of the newest event that is older than a time (0 if there is none)."""
         index = bisect_right(self._events, seconds, lo=self._start, key=lambda event: event.at)

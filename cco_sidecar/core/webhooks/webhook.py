@@ -14,6 +14,7 @@ from cco_sidecar.core.events.fields import EventFields
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.identifiers import event_type, identifier
+from cco_sidecar.errors import InvalidBody
 from cco_sidecar.interfaces import Receipt, WebhookKey
 
 MOST_UNSETTLED = 8
@@ -25,13 +26,19 @@ that is down no more than these are taken out of the log, and used up, at a time
 MOST_AT_ONCE = 4
 """How many requests may be open to one receiver; one that failed last gets a single one until it takes something."""
 
+MOST_TYPES = 64
+
 _Word = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class SelectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which events a webhook wants; all given conditions must hold, and nothing given means every event."""
+    """Which events a webhook wants; all given conditions must hold, and nothing given means every event.
 
-    types: Annotated[list[_Word], Meta(min_length=1, max_length=64)] | None = None
+    ``types`` is ``type`` (one, or several with commas) as a list; ``*`` is any.
+    """
+
+    type: Annotated[str, Meta(min_length=1, max_length=8320)] | None = None
+    types: Annotated[list[_Word], Meta(min_length=1, max_length=MOST_TYPES)] | None = None
     topic: _Word | None = None
     filter: Annotated[str, Meta(max_length=1024)] | None = None
     publisher: _Word | None = None
@@ -43,10 +50,15 @@ class SelectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
         :raises InvalidParameter: a name is none.
         :raises InvalidFilter: the filter does not parse.
+        :raises InvalidBody: both ``type`` and ``types`` are given.
         """
-        any_type = self.types is None or self.types == ["*"]
+        if self.type is not None and self.types is not None:
+            raise InvalidBody("Give 'type' or 'types', not both.", path="$.selection.types")
+        types = self.type.split(",") if self.type is not None else self.types or ["*"]
+        if len(types) > MOST_TYPES:
+            raise InvalidBody(f"At most {MOST_TYPES} event types; '*' stands for all.", path="$.selection")
         return Selection(
-            types=None if any_type else frozenset(event_type(name) for name in self.types or ()),
+            types=None if types == ["*"] else frozenset(event_type(name) for name in types),
             topic=None if self.topic is None else identifier(self.topic, "topic"),
             filter=None if self.filter is None else parse_filter(self.filter),
             publisher=None if self.publisher is None else identifier(self.publisher, "publisher"),
