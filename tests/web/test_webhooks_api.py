@@ -200,6 +200,8 @@ def test_stop(start: Callable[..., Sidecar], receiver: Receiver) -> None:
     began = time.monotonic()
     sidecar.stop()
     assert time.monotonic() - began < 4
+    for webhook in sidecar.service.parts.projects.default.webhooks.listing():
+        assert (dict(webhook.unsettled), webhook.timers) == ({}, {}), "something is left that would go on"
     sidecar = start(webhooks=QUICK)
     until(lambda: len(receiver.got) >= 2, "another attempt")
     assert set(receiver.events()) == {event["event_id"]}
