@@ -6,13 +6,12 @@ from pathlib import Path
 
 import msgspec
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cco_sidecar.backends.private import read_private, remove_private, write_private
-from cco_sidecar.core.identifiers import is_identifier
 from cco_sidecar.core.webhooks.targets import read_target
 from cco_sidecar.errors import InvalidBody, StorageWriteFailed
 from cco_sidecar.interfaces import IWebhookKeys, WebhookKey
@@ -52,8 +51,6 @@ class WebhookKeyFiles:
 
     def keep(self, webhook_id: str, key: WebhookKey) -> "Deferred[None]":
         """See `IWebhookKeys.keep`."""
-        if not is_identifier(webhook_id):
-            return fail(ValueError(webhook_id))
         content = _Content(key.target.url, base64.b64encode(key.secret).decode())
         path, text = self._path(webhook_id), msgspec.json.encode(content)
 
