@@ -113,7 +113,7 @@ def test_bad_selection(house: WebhookHouse, selection: SelectionBody, kind: type
     """A selection that cannot be is refused, and nothing of it stays."""
     (seen,) = outcome(house.webhooks.add(URL, selection, SECRET))
     assert isinstance(seen, kind)
-    assert len(house.webhooks) == 0
+    assert len(house.webhooks.listing()) == 0
     assert house.keys.kept == {}
 
 
@@ -381,7 +381,7 @@ def test_full_disk(house: WebhookHouse) -> None:
     """What is not on disk is not registered, and its secret is not kept."""
     house.events.journal.refusal = FULL
     assert outcome(house.webhooks.add(URL, SelectionBody(), SECRET)) == [FULL]
-    assert (len(house.webhooks), house.keys.kept) == (0, {})
+    assert (len(house.webhooks.listing()), house.keys.kept) == (0, {})
 
 
 def test_remove(house: WebhookHouse) -> None:
@@ -397,7 +397,7 @@ def test_remove(house: WebhookHouse) -> None:
     with pytest.raises(NotFound):
         house.webhooks.remove(webhook.id)
     assert house.events.clock.getDelayedCalls() == []
-    assert len(house.restart(graceful=False).webhooks) == 0
+    assert len(house.restart(graceful=False).webhooks.listing()) == 0
 
 
 def test_nothing_of_it_is_secret_in_the_log(house: WebhookHouse) -> None:

@@ -164,9 +164,6 @@ class Webhooks:
         """Give all webhooks, the oldest first."""
         return list(self._all.values())
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def get(self, webhook_id: str) -> Webhook:
         """Give the webhook of that id.
 
