@@ -192,6 +192,7 @@ class Composition:
             storage=settings.storage,
             journal_troubles=lambda: [log.journal.trouble for log in self.logs if log.journal.trouble],
             journal_bytes=lambda: sum(log.journal.size_bytes for log in self.logs),
+            journal_damaged=lambda: sum(log.journal.damaged for log in self.logs),
             results_stored=lambda: self.store.stored,
             results_bytes=lambda: self.store.size_bytes,
             cache=self.gatherer,

@@ -120,6 +120,14 @@ class FileJournal:
         :raises OSError: the directory cannot be written.
         """
         writer = self._start_writer(self._handle, self._writer_gone)
+        try:
+            self._begin_first(writer)
+        except BaseException:
+            writer.close()
+            raise
+        self._writer = writer
+
+    def _begin_first(self, writer: Writer) -> None:
         self._taken = self._mark()
         rotation = Rotation(self._snapshot(), self._sequence + 1, self._taken, self._horizon())
         _insist(writer.ask_now(b"begin", rotation.name))
@@ -128,7 +136,6 @@ class FileJournal:
             rotation.written += len(lines)
         end = self._end_line(rotation)
         _insist(writer.ask_now(b"switch", end))
-        self._writer = writer
         self._switched(rotation, len(end))
         expired = self._expired(rotation.horizon)
         _insist(writer.ask_now(b"remove", _names(expired)))
@@ -422,9 +429,9 @@ class FileJournal:
         """Start another writer, which takes back what was not acknowledged."""
         now = self._reactor.seconds()
         self._deaths = [*(at for at in self._deaths if at + DEATHS_SECONDS > now), now]
-        self._writer = None
-        if self._failed:
+        if self._failed or self._writer is None:
             return
+        self._writer = None
         if len(self._deaths) >= MOST_DEATHS:
             self._fail(ChildProcessError(f"its writer ended {MOST_DEATHS} times within {DEATHS_SECONDS:.0f} s"))
             return

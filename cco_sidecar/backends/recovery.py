@@ -7,7 +7,7 @@ readable in it stays in its place.
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.repair import repaired
-from cco_sidecar.backends.segments import Scan, first_sequence, is_own, scan
+from cco_sidecar.backends.segments import Scan, first_sequence, is_begin, is_own, scan
 
 _log = Logger()
 
@@ -62,6 +62,7 @@ class _Read:
     """A segment as it was found, and what its bytes hold."""
 
     path: Path
+    head: bytes
     what: Scan
 
     @property
@@ -156,12 +157,12 @@ def recover_segments(
     :param mark: the highest number of an entry that was applied so far.
     """
     found = sorted(path for path in directory.iterdir() if first_sequence(path) is not None)
-    if found and _is_unfinished(found[-1].read_bytes()):
+    if found and _is_unfinished(_read(found[-1])):
         # It was being made when the process ended: it holds nothing that the one before does not.
         _log.warn("{path} was never finished, and is removed", path=str(found[-1]))
         found.pop().unlink()
     recovering = _Recovering(apply, mark, quarantine)
-    reads = _reads(found)
+    reads = map(_read, found)
     read = next(reads, None)
     while read is not None:
         coming = next(reads, None)  # read already here: it says where this one has to end
@@ -171,9 +172,9 @@ def recover_segments(
     return Recovered(recovering.segments, recovering.sequence, counted)
 
 
-def _reads(paths: Sequence[Path]) -> Iterator[_Read]:
-    for path in paths:
-        yield _Read(path, scan(path.read_bytes()))
+def _read(path: Path) -> _Read:
+    text = path.read_bytes()
+    return _Read(path, text[: len(_LINE)], scan(text))
 
 
 def _expected(read: _Read, coming: _Read | None) -> int | None:
@@ -182,9 +183,10 @@ def _expected(read: _Read, coming: _Read | None) -> int | None:
     return end.last if end is not None and end.previous == read.first else None
 
 
-def _is_unfinished(text: bytes) -> bool:
-    what = scan(text)
+def _is_unfinished(read: _Read) -> bool:
+    what = read.what
     if not what.records:
-        return _LINE.startswith(text[: len(_LINE)].rstrip(b"\0"))
+        return _LINE.startswith(read.head.rstrip(b"\0"))
     # With something readable behind what is not, it was in use: that is damage.
-    return not what.damaged and not what.has_snapshot
+    number, record = what.records[0]
+    return not what.damaged and what.end is None and number == read.first and is_begin(record)

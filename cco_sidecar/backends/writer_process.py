@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +23,7 @@ _PROGRAM = Path(journal_writer.__file__)
 _LONGEST_ANSWER = 64
 
 
-class WriterGone(Exception):
+class WriterGone(ChildProcessError):
     """The writer's process has ended."""
 
 
@@ -135,7 +136,8 @@ class WriterProcess:
         if self._socket.fileno() < 0:
             return succeed(None)
         self._closed = Deferred()
-        self._socket.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # it is gone already: reading says so
+            self._socket.shutdown(socket.SHUT_WR)
         return self._closed
 
     # The reactor's side
