@@ -76,6 +76,7 @@ class FileJournal:
     _handle: int = -1  # the directory, and the lock on it; the writer has it, too, and may outlive this process
     _writer: Writer | None = None
     _rotation: Rotation | None = None
+    _unfinished: bytes = b""  # the file of one that ended with its writer, until another has removed it
     _pending: list[_Pending] = field(factory=list)
     _pending_bytes: int = 0
     _in_hand: list[_Pending] = field(factory=list)  # the batch that the writer has
@@ -442,17 +443,18 @@ class FileJournal:
             self._fail(error)
             return
         self._writer = writer
-        segment, words = self._segments[-1], []
         if self._rotation is not None:
-            words = [self._rotation.name]
+            self._unfinished = self._rotation.name
             self._abandon_rotation()
-        payload = b" ".join([segment.path.name.encode(), b"%d" % segment.size, *words])
+        segment = self._segments[-1]
+        payload = b"%s %d %s" % (segment.path.name.encode(), segment.size, self._unfinished)
         self._order(writer, b"reopen", payload, self._reopened)
 
     def _reopened(self, answer: Answer) -> None:
         if answer.errno:
             self._fail(OSError(answer.errno, os.strerror(answer.errno)))
             return
+        self._unfinished = b""
         if self._in_hand:
             self._refuse(
                 EventLogUnavailable(
