@@ -181,6 +181,7 @@ class FileJournal:
     def close(self) -> "Deferred[None]":
         """Take nothing more; fire when all that was taken is on disk and the writer has ended."""
         self._closing = True
+        self._cancel_again()  # now or never
         self._kick_soon()
         return self.flush().addCallback(lambda _: self._stop())
 

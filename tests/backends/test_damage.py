@@ -1,5 +1,6 @@
 """Damage to a log of several segments: never silent, never a wrong record, and clean at the next start."""
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -200,6 +201,28 @@ def test_lines_in_another_order(name: str, source: random.Random) -> None:
             assert "not clean" in str(error) and not shuffled[0].startswith(b'{"cco":1,"seq":%d,' % int(name[:20]))
         else:
             assert found.recovery.damaged
+
+
+def test_put_right_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy and its name are on disk before the segment is replaced, and that is when the start goes on."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def syncing(handle: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def renaming(old: Path, new: Path) -> None:
+        done.append("rename")
+        rename(old, new)
+
+    files, _ = written()
+    lay({**files, NAMES[0]: files[NAMES[0]][:-5]}, tmp_path)
+    (tmp_path / "quarantine").mkdir()
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "rename", renaming)
+    assert recover(tmp_path).recovery.damaged == 1
+    assert done[-5:] == [f"{NAMES[0]}.1", "quarantine", ".new", "rename", "events"]
 
 
 def test_quarantine_is_bounded(tmp_path: Path) -> None:

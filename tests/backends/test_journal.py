@@ -605,7 +605,8 @@ def test_process_that_ends_anywhere(tmp_path: Path, shelve: Callable[..., Shelf]
 
 
 @pytest.mark.usefixtures("small_slices")
-def test_entries_beside_a_snapshot_are_wanted(shelve: Callable[..., Shelf]) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_entries_beside_a_snapshot_are_wanted(shelve: Callable[..., Shelf], *, restarted: bool) -> None:
     """What was written beside a snapshot keeps its segment: what the snapshot knew is not enough."""
     shelf = shelve(state=list(STATE))
     shelf.added(2)
@@ -613,6 +614,8 @@ def test_entries_beside_a_snapshot_are_wanted(shelve: Callable[..., Shelf]) -> N
     shelf.turn()
     shelf.added(2)
     shelf.settle()
+    if restarted:
+        shelf = shelve(state=list(STATE))
     for _ in range(FEWEST_SEGMENTS + 2):
         shelf.horizon = 3
         shelf.added()
@@ -653,6 +656,22 @@ def test_close_brings_what_was_lost(shelve: Callable[..., Shelf], disk: Disk) ->
     disk.heal()
     shelf.add()
     shelf.turn()
+    shelf.close()
+    assert b'{"k":"state","b":"as it is"}' in shelve().recovered
+
+
+def test_close_tries_again_what_was_lost(shelve: Callable[..., Shelf], disk: Disk) -> None:
+    """Also when a first snapshot that was to make it good did not come about."""
+    shelf = shelve()
+    disk.fail("write", errno.ENOSPC)
+    shelf.journal.note(b'{"k":"lost"}')
+    shelf.settle()
+    shelf.state = [b'{"k":"state","b":"as it is"}']
+    disk.heal()
+    disk.fail("create", errno.ENOSPC)
+    shelf.added()
+    shelf.settle()
+    disk.heal()
     shelf.close()
     assert b'{"k":"state","b":"as it is"}' in shelve().recovered
 
