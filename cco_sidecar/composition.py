@@ -21,10 +21,12 @@ from cco_sidecar.backends.files import ResultFiles
 from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
 from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
 from cco_sidecar.backends.webhooks.lookup import NameLookup
 from cco_sidecar.backends.webhooks.sender import WebhookSender
+from cco_sidecar.backends.writer_process import WriterProcess
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agents import AgentHooks, Agents
@@ -181,6 +183,8 @@ class Composition:
             snapshot=lambda: ledger.snapshot(),  # noqa: PLW0108 - there is no ledger yet
             mark=lambda: hub.last_numbered,
             horizon=lambda: hub.ring.evicted_through,
+            start_writer=lambda handle, gone: WriterProcess.start(reactor, project_id, handle, gone),
+            quarantine=Quarantine(settings.storage, ("quarantine", "events", project_id)),
         )
         ledger = Ledger(journal)
         issues = Issues(reactor, ledger, lambda: hub.sequence)  # a number on its way to the disk may come again
@@ -244,6 +248,7 @@ class Composition:
             storage=settings.storage,
             journal_troubles=lambda: [log.journal.trouble for log in self.logs if log.journal.trouble],
             journal_bytes=lambda: sum(log.journal.size_bytes for log in self.logs),
+            journal_damaged=lambda: sum(log.journal.damaged for log in self.logs),
             results_stored=lambda: self.store.stored,
             results_bytes=lambda: self.store.size_bytes,
             cache=self.gatherer,

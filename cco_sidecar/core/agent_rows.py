@@ -215,7 +215,7 @@ class AgentRows:
         """Give the agents, and last the counts: those have what was dropped, and what the agents before added."""
         for agent in self:
             yield "agent", agent
-        yield "agent-totals", self._totals
+        yield "agent-totals", evolve(self._totals)  # as they are now
 
 
 def totals_of(projects: Iterable[AgentRows]) -> AgentTotals:
