@@ -217,6 +217,10 @@ class FileJournal:
         if self._soon is None and not self._busy and not self._failed:
             self._soon = self._reactor.callLater(0, self._turn_is_over)
 
+    def _begin_turn(self) -> None:
+        self._soon = None
+        self._kick_soon()
+
     def _turn_is_over(self) -> None:
         self._soon = None
         self._kick()
@@ -297,7 +301,11 @@ class FileJournal:
     def _free(self) -> None:
         """Go on with what waits, and tell those who wait for nothing to wait any more."""
         self._busy = False
-        self._kick()
+        if self._pending and self._soon is None and not self._failed:
+            # A turn later than need be: whoever has just been answered may ask again, and shares the next sync.
+            self._soon = self._reactor.callLater(0, self._begin_turn)
+        else:
+            self._kick()
         if self._is_idle():
             idle, self._idle = self._idle, []
             for waiting in idle:

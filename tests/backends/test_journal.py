@@ -128,7 +128,9 @@ class Shelf:
     def step(self) -> bool:
         """Let the writer do the next thing; False if there is nothing."""
         self.turn()
-        return self.writer.work()
+        worked = self.writer.work()
+        self.turn()
+        return worked
 
     def result_of(self, deferred: "Deferred[T]") -> T:
         """Wait for a Deferred; raise what it fails with."""

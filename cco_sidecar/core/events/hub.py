@@ -326,6 +326,8 @@ class EventHub:
         return parked
 
     def _scan(self, selection: Selection, start: int, limit: int) -> tuple[list[Event], bool, int]:
+        if start >= self._shown:
+            return [], False, start
         now = self._clock.seconds()
         found: list[Event] = []
         for event in self.ring.after(start):

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import Any
 
 from attrs import define, field
 
@@ -10,7 +11,8 @@ from cco_sidecar.core.events.event import Event
 MOST_BYTES = 256 * 1024 * 1024
 """How much the retained events of a project may take, however few they are: any agent may publish 1 MiB at a time."""
 
-_COMPACT_AT = 64
+_COMPACT_AT = 1024
+_GONE: Any = None
 
 
 @define(eq=False)
@@ -25,7 +27,7 @@ class Ring:
     evicted_at: float = 0.0
     """When that was published, in seconds since the epoch."""
     _events: list[Event] = field(factory=list)
-    _start: int = 0  # events before it are gone; the list is cut now and then, and what is gone may be large
+    _start: int = 0  # places before it hold nothing; the list is cut now and then
     size_bytes: int = 0
 
     def __len__(self) -> int:
@@ -67,6 +69,7 @@ class Ring:
         self.evicted_through = gone.sequence
         self.evicted_at = gone.at
         self.size_bytes -= len(gone.encoded)
+        self._events[self._start] = _GONE  # it may be large
         self._start += 1
         if self._start >= _COMPACT_AT:
             del self._events[: self._start]
