@@ -4,13 +4,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
+from cco_sidecar.access_log import AccessLog, Entry
 from cco_sidecar.backends.agents.launcher import AgentLauncher
 from cco_sidecar.backends.agents.provisions import Provisions
 from cco_sidecar.backends.agents.runners import DEFAULT_RUNNER, check_extra, packaged_runners, parse_runners
@@ -35,23 +36,28 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
-from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
+from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
+from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
+from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
-from cco_sidecar.web.channel import SidecarRequest, SidecarSite
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
+from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
+from cco_sidecar.web.replays import ReplaysAPI
+from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.results import ResultsAPI
 from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_table
 from cco_sidecar.web.routing import Gate, Pipeline
+from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
 from cco_sidecar.web.tokens import TokensAPI
-
-_access = Logger(namespace="cco_sidecar.access")
+from cco_sidecar.web.wire import Wire
 
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
@@ -71,21 +77,31 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+def request_ids() -> Callable[[], str]:
+    """Make a source of ids for requests: unique, not secret, and cheap, for every request needs one."""
+    beginning, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{beginning}{next(numbers):012x}"
+
+
 class Composition:
     """Every object of one sidecar; ``is_ready`` says whether requests are taken."""
 
-    def __init__(self, reactor: Any, ground: Ground, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, reactor: Any, ground: Ground, is_ready: Callable[[], bool], access: AccessLog) -> None:
         self._reactor = reactor
         self._ground = ground
         self._settings = ground.settings
         self._is_ready = is_ready
+        self._access = access
         self._build_core()
         self._build_web()
 
     def _build_core(self) -> None:
         reactor, settings = self._reactor, self._settings
+        self.wheel = TimerWheel(reactor)
+        self.epoch = Epoch()
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
+        self.accounts = Accounts(reactor, self.measurements, self._access)
         self.audit = AuditLog(reactor, settings.home / "audit.log")
         self.workers = Workers(reactor)
         self.store = ResultFiles(reactor, settings.storage / "results")
@@ -102,6 +118,7 @@ class Composition:
             is_gone=self._is_gone,
             ttl_seconds=settings.tokens.ttl_seconds,
             refresh_before_seconds=settings.tokens.refresh_before_seconds,
+            epoch=self.epoch,
         )
         self.runners = {**packaged_runners(), **_configured_runners(settings)}
         self.provisions = Provisions(
@@ -122,6 +139,7 @@ class Composition:
             gone=self.provisions.gone,
             find=self.launcher.find,
             forget=self.launcher.forget,
+            changed=self.epoch.turn,
         )
         admission = Admission(settings.agents.max_concurrent)
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
@@ -160,8 +178,9 @@ class Composition:
             Ring(settings.events.max_events, settings.events.retention_seconds),
             lambda: new_id()[:8],
             self.measurements.delivered,
+            self.wheel,
         )
-        book = TokenBook(reactor, ledger)
+        book = TokenBook(reactor, ledger, self.epoch)
         keys = Idempotency(reactor)
         for keeper in (hub, hub.subscriptions, issues, book, keys):
             ledger.join(keeper)
@@ -189,6 +208,7 @@ class Composition:
             projects=self.projects,
             agents=self.agents,
             measurements=self.measurements,
+            settle=self.accounts.settle,
             storage=settings.storage,
             journal_troubles=lambda: [log.journal.trouble for log in self.logs if log.journal.trouble],
             journal_bytes=lambda: sum(log.journal.size_bytes for log in self.logs),
@@ -202,6 +222,7 @@ class Composition:
         self.context = ContextAPI(
             reactor, self.gatherer, self.store, roster, self.projects, self.agents.task_of, self.workers.run
         )
+        events = EventsAPI(reactor, self.tokens, roster)
         apis = APIs(
             agents=AgentsAPI(
                 reactor,
@@ -217,7 +238,8 @@ class Composition:
                 self._ground.url,
             ),
             context=self.context,
-            events=EventsAPI(reactor, self.tokens, roster),
+            events=events,
+            replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
@@ -226,33 +248,45 @@ class Composition:
         routes = route_table(apis)
         description.of(routes)
         hosts = served_names(settings.host, tuple(settings.allowed_hosts))
-        door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_id)
+        new_request_id = request_ids()
+        door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_request_id)
+        named = {f"{route.method} {route.path}": route for route in routes}
+        wire = Wire(
+            door,
+            gate,
+            events,
+            named["POST /api/events/<event_type>"],
+            named["GET /api/events/wait/<types>"],
+            Answering(reactor, gate, events, self.accounts, new_request_id),
+        )
         self.site = SidecarSite(
             build_app(routes, Pipeline(gate)).resource(),
             reactor,
-            new_request_id=new_id,
+            new_request_id=new_request_id,
             most_body_bytes=body_limits(routes),
             admit=door.refusal,
             log_request=self._log_request,
+            fast_path=wire,
         )
 
     def _read_log(self, agent_id: str, tail: int | None, offset: int) -> "Deferred[tuple[bytes, int]]":
         return self.workers.run(lambda: read_log(self.launcher.log_path(agent_id), tail, offset))
 
     def _log_request(self, request: SidecarRequest) -> None:
-        seconds = max(0.0, self._reactor.seconds() - request.arrived - request.parked_seconds)
-        self.measurements.answered(request.route, request.code, seconds)
-        _access.info(
-            "{method} {path} {status} {milliseconds} ms",
-            method=request.method.decode("ascii", "replace"),
-            path=request.path.decode("utf-8", "replace"),
-            status=request.code,
-            milliseconds=round(seconds * 1000, 2),
-            parked_seconds=round(request.parked_seconds, 3),
-            request_id=request.request_id,
-            correlation_id=request.correlation_id,
-            agent=request.agent,
+        now = self._reactor.seconds()
+        entry = Entry(
+            request.route,
+            request.method.decode("ascii", "replace"),
+            redact(request.path.decode("utf-8", "replace")),
+            request.code,
+            now,
+            max(0.0, now - request.arrived - request.parked_seconds),
+            request.parked_seconds,
+            request.request_id,
+            request.correlation_id,
+            request.agent,
         )
+        self.accounts.add(lambda: entry)
 
 
 def _configured_runners(settings: Settings) -> dict[str, Any]:

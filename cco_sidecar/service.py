@@ -14,6 +14,7 @@ from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
 
 from cco_sidecar import runfile
+from cco_sidecar.access_log import AccessLog, access_log
 from cco_sidecar.backends.listening import is_loopback
 from cco_sidecar.backends.private import write_private
 from cco_sidecar.composition import Composition, ProjectLog
@@ -27,6 +28,8 @@ from cco_sidecar.settings import Settings
 
 _log = Logger()
 
+GC_THRESHOLDS = (50_000, 50, 100)
+"""Parked polls are many objects that live long: looking through them all the time finds nothing."""
 SWITCH_SECONDS = 0.0005
 DRAIN_SECONDS = 1.5
 LEAVE_SECONDS = 1.5
@@ -38,7 +41,7 @@ ROTATE_SECONDS = 600.0
 class SidecarService(MultiService):
     """The whole daemon; every step of its start leaves behind how to undo it."""
 
-    def __init__(self, reactor: Any, ground: Ground) -> None:
+    def __init__(self, reactor: Any, ground: Ground, access: AccessLog | None = None) -> None:
         super().__init__()
         self._reactor = reactor
         self._ground = ground
@@ -46,7 +49,7 @@ class SidecarService(MultiService):
         self._ready = False
         self.failed = False
         self._closers: list[Callable[[], Any]] = []
-        self.parts = Composition(reactor, ground, lambda: self._ready)
+        self.parts = Composition(reactor, ground, lambda: self._ready, access or AccessLog())
 
     # Starting: nothing is served yet, so recovery may block
 
@@ -66,8 +69,9 @@ class SidecarService(MultiService):
         parts.provisions.start()
         self._at_end(parts.provisions.stop)
         self._repeat(parts.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
-        self.parts.measurements.start()
-        self._at_end(self.parts.measurements.stop)
+        parts.measurements.start()
+        self._at_end(parts.measurements.stop)
+        self._at_end(parts.accounts.settle)
         self._repeat(self._evict, EVICT_SECONDS)
         self._repeat(self._rotate, ROTATE_SECONDS)
         started = Deferred.fromCoroutine(self._go())
@@ -133,6 +137,7 @@ class SidecarService(MultiService):
         # What was built until now stays: full collections need not walk it, each a pause of tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self._ready = True
         _log.info("cco-sidecar listens on {url}", url=self._ground.url)
         self._warn()
@@ -214,11 +219,11 @@ class SidecarService(MultiService):
     async def _drained(self) -> None:
         """Wait until every connection is done with its answers, or time is up."""
         ends = self._reactor.seconds() + DRAIN_SECONDS
-        while self.parts.site.channels and self._reactor.seconds() < ends:
+        while self.parts.site.connections and self._reactor.seconds() < ends:
             await deferLater(self._reactor, 0.02)
             self.parts.site.drain()
-        for channel in list(self.parts.site.channels):
-            channel.transport.abortConnection()
+        for connection in list(self.parts.site.connections):
+            connection.cut_off()
 
 
 def _unforeseen(failure: Failure) -> None:
@@ -241,7 +246,7 @@ def run(settings: Settings) -> int:
         return 1
     from twisted.internet import reactor
 
-    service = SidecarService(reactor, ground)
+    service = SidecarService(reactor, ground, access_log(settings.log_level))
     reactor.callWhenRunning(service.start_or_stop)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()

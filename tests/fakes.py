@@ -22,6 +22,7 @@ from cco_sidecar.core.events.subscriptions import Delivery, Subscriptions
 from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import KeyRecord, Ledger
+from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.errors import NotFound, Refusal
 from cco_sidecar.interfaces import IJournal, IResultStore, ResultEntry, ResultListing, StoredResult
 
@@ -202,6 +203,7 @@ class EventHouse:
     ledger: Ledger = field(init=False)
     issues: Issues = field(init=False)
     room: PollRoom = field(init=False)
+    wheel: TimerWheel = field(init=False)
     hub: EventHub = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -210,6 +212,7 @@ class EventHouse:
         self.ledger = Ledger(self.journal)
         self.issues = Issues(self.clock, self.ledger, lambda: self.hub.sequence)
         self.room = PollRoom(self.most_polls)
+        self.wheel = TimerWheel(self.clock)
         self.hub = EventHub(
             self.clock,
             self.ledger,
@@ -219,7 +222,8 @@ class EventHouse:
             self.issues.mark,
             Ring(self.max_events, self.retention_seconds),
             self.log_ids,
-            self.delays.append,
+            lambda seconds, readers: self.delays.extend([seconds] * readers),
+            self.wheel,
         )
         for keeper in (self.hub, self.hub.subscriptions, self.issues):
             self.ledger.join(keeper)
@@ -246,7 +250,7 @@ class EventHouse:
 
     def reader(self, agent: str | None = "a", token: str | None = None, issue: str = "i") -> Reader:
         token_id = token or f"token of {agent}"
-        return Reader(agent, issue, token_id, lambda: self.dead.get(token_id))
+        return Reader(agent, issue, token_id, lambda: self.dead.get(token_id), agent)
 
     def publish(
         self,

@@ -16,6 +16,7 @@ _COMMANDS = {
     "health": ("health", "health", "Show whether the sidecar is well."),
     "project": ("project", "project", "Choose the directories that agents work in."),
     "config": ("config", "config", "Show the settings and where each came from."),
+    "storage": ("storage", "storage", "Check what is stored, carry it away, bring it back."),
     "token": ("token", "token", "Print the admin token, or issue one to an agent."),
     "demo": ("demo", "demo", "See it all work, in one minute."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),

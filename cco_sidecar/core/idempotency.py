@@ -64,7 +64,8 @@ class Idempotency:
         if kept is not None:
             if kept.digest != digest:
                 raise KeyReused(
-                    "This Idempotency-Key was used before with another body: use a new key for a new request."
+                    "This Idempotency-Key (or the source and id of this CloudEvent) came before with another body: "
+                    "use a new one for a new request."
                 )
             return Answered(kept.status, bytes(kept.answer))
         self._in_flight[slot] = []

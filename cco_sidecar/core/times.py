@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cco_sidecar.errors import InvalidParameter
 
@@ -11,7 +12,14 @@ _FRACTION = re.compile(r"\.(\d+)")
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as ``2026-11-22T07:46:03.123Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # Nearly all that is written in a row is of the same millisecond: an event, an answer and a line of the log each.
+    return _of_millisecond(round(seconds * 1_000_000) // 1000)
+
+
+@lru_cache(maxsize=16)
+def _of_millisecond(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return f"{moment}.{milliseconds % 1000:03}Z"
 
 
 def looks_like_time(text: str) -> bool:

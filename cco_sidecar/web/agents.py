@@ -17,8 +17,8 @@ from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.roster import AgentType, Roster
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.errors import Foreign, InvalidBody, InvalidParameter
-from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.codec import Reply, Stream
+from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import Call, ProjectQuery, audit, idempotent
 
 MOST_TASK = 64 * 1024

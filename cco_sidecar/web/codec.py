@@ -1,6 +1,6 @@
 """Between HTTP and the core's types: bodies and queries in, JSON answers out."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,12 +9,13 @@ from attrs import field, frozen
 from twisted.web.http import RESPONSES
 
 from cco_sidecar.core.identifiers import nearest
+from cco_sidecar.core.limits import Allowance
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.errors import InvalidBody, InvalidParameter, Refusal, TooManyRequests
 from cco_sidecar.web.errors import LengthRequired, MethodNotAllowed, NotJSON, status_of
 
 if TYPE_CHECKING:
-    from cco_sidecar.web.channel import SidecarRequest
+    from cco_sidecar.web.request import SidecarRequest
 
 T = TypeVar("T")
 
@@ -66,7 +67,8 @@ def write_reply(request: "SidecarRequest", reply: Reply) -> None:
     for name, value in reply.headers.items():
         headers.setRawHeaders(name, [value])
     if request.allowance is not None:
-        _write_allowance(request)
+        for name, value in allowance_headers(request.allowance):
+            headers.setRawHeaders(name, [value])
     if request.successor is not None:
         headers.setRawHeaders(b"X-Refreshed-Token", [request.successor.encode()])
     if request.site.draining:
@@ -78,12 +80,11 @@ def write_reply(request: "SidecarRequest", reply: Reply) -> None:
     request.write(body)
 
 
-def _write_allowance(request: "SidecarRequest") -> None:
-    allowance = request.allowance
-    headers = request.responseHeaders
-    headers.setRawHeaders(b"X-RateLimit-Limit", [b"%d" % allowance.limit])
-    headers.setRawHeaders(b"X-RateLimit-Remaining", [b"%d" % allowance.remaining])
-    headers.setRawHeaders(b"X-RateLimit-Reset", [b"%d" % allowance.reset])
+def allowance_headers(allowance: Allowance) -> Iterable[tuple[bytes, bytes]]:
+    """Give the headers that say what is left to an agent."""
+    yield b"X-RateLimit-Limit", b"%d" % allowance.limit
+    yield b"X-RateLimit-Remaining", b"%d" % allowance.remaining
+    yield b"X-RateLimit-Reset", b"%d" % allowance.reset
 
 
 def envelope(refusal: Refusal, seconds: float, request_id: str) -> dict[str, object]:
@@ -98,8 +99,8 @@ def envelope(refusal: Refusal, seconds: float, request_id: str) -> dict[str, obj
     }
 
 
-def write_refusal(request: "SidecarRequest", refusal: Refusal) -> None:
-    """Answer with a refusal; the caller finishes the request."""
+def refusal_headers(refusal: Refusal) -> dict[bytes, bytes]:
+    """Give the headers that a refusal has beside those of all answers."""
     headers: dict[bytes, bytes] = {}
     status = status_of(refusal)[0]
     if isinstance(refusal, TooManyRequests):
@@ -110,8 +111,13 @@ def write_refusal(request: "SidecarRequest", refusal: Refusal) -> None:
         headers[b"Retry-After"] = b"5"
     if isinstance(refusal, MethodNotAllowed):
         headers[b"Allow"] = ", ".join(str(method) for method in _listed(refusal.details["allowed"])).encode()
+    return headers
+
+
+def write_refusal(request: "SidecarRequest", refusal: Refusal) -> None:
+    """Answer with a refusal; the caller finishes the request."""
     body = envelope(refusal, request.site.clock.seconds(), request.request_id)
-    write_reply(request, Reply(body, status, headers))
+    write_reply(request, Reply(body, status_of(refusal)[0], refusal_headers(refusal)))
 
 
 def _listed(value: object) -> list[object]:
@@ -140,14 +146,16 @@ def _names(kind: type[Any]) -> frozenset[str]:
     return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
 
 
-def read_query(request: "SidecarRequest", kind: type[T]) -> T:
+def read_query(args: Mapping[bytes, Sequence[bytes]], kind: type[T]) -> T:
     """Read the query into ``kind``, a msgspec Struct of parameters.
+
+    :param args: the values of each parameter, as twisted.web parses them.
 
     :raises InvalidParameter: a parameter is unknown, repeated or not of its form.
     """
     given: dict[str, str] = {}
     known = _names(kind)  # type: ignore[arg-type]  # every class is hashable
-    for raw_name, values in (request.args or {}).items():
+    for raw_name, values in args.items():
         name = raw_name.decode("utf-8", "replace")
         if name not in known:
             meant = nearest(name, known)
@@ -195,12 +203,15 @@ def read_body(request: "SidecarRequest", kind: type[T], refusal: type[Refusal] =
         raise InvalidBody("The body is nested too deeply.", path="$") from None
 
 
-def _require_json(request: "SidecarRequest") -> None:
+def media_type(request: "SidecarRequest") -> str | None:
+    """Give the media type of a body, without parameters; None if the request does not say."""
     header = request.getHeader("content-type")
-    if header is None:
-        return
-    kind = header.partition(";")[0].strip().lower()
-    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+    return None if header is None else header.partition(";")[0].strip().lower()
+
+
+def _require_json(request: "SidecarRequest") -> None:
+    kind = media_type(request)
+    if kind is None or kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return
     raise NotJSON(
         f"This route takes JSON, not '{kind[:64]}': send the header 'Content-Type: application/json' "

@@ -2,25 +2,22 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import define, field, frozen
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from cco_sidecar.web.tallies import Tally, counter, histogram
+
 WINDOW_SECONDS = 60.0
 MOST_SAMPLES = 10_000
 LAG_EVERY_SECONDS = 0.25
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-
-
-@frozen
-class _Sample:
-    at: float
-    seconds: float
-    error: bool
 
 
 @frozen
@@ -35,40 +32,26 @@ class Performance:
     reactor_lag_ms: float
 
 
-@define(eq=False, slots=False)
-class Measurements:
+@define(eq=False)
+class Measurements(Collector):
     """Counts requests and deliveries, and watches how late the reactor is."""
 
     _clock: IReactorTime
     registry: CollectorRegistry = field(factory=CollectorRegistry)
-    _samples: "deque[_Sample]" = field(factory=lambda: deque(maxlen=MOST_SAMPLES))
+    deliveries: Tally = field(factory=Tally)
+    """How long after its publish each event was given to parked polls, the disk included."""
+    _requests: dict[tuple[str, int], int] = field(factory=dict)
+    _durations: dict[str, Tally] = field(factory=dict)
+    _lag: Tally = field(factory=Tally)
+    _samples: "deque[tuple[float, float, bool]]" = field(factory=lambda: deque(maxlen=MOST_SAMPLES))
     _lags: "deque[float]" = field(factory=lambda: deque(maxlen=int(WINDOW_SECONDS / LAG_EVERY_SECONDS)))
     _started_at: float = 0.0
     _expected_at: float = 0.0
     _watch: LoopingCall = field(init=False)
     _watching: "Deferred[LoopingCall] | None" = None
-    delivery_seconds: float = 0.0
-    deliveries: int = 0
 
     def __attrs_post_init__(self) -> None:
-        registry = self.registry
-        self._requests = Counter("sidecar_requests", "Answered requests.", ["route", "status"], registry=registry)
-        self._durations = Histogram(
-            "sidecar_request_duration_seconds",
-            "Time from a whole request to its answer, without the time a poll was parked.",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._deliveries = Histogram(
-            "sidecar_event_delivery_seconds",
-            "Time from a publish to the answer of a parked poll, the disk included.",
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._lag = Histogram(
-            "sidecar_reactor_lag_seconds", "How late the reactor was.", buckets=_BUCKETS, registry=registry
-        )
+        self.registry.register(self)
         self._started_at = self._clock.seconds()
         self._watch = LoopingCall(self._look)
         self._watch.clock = self._clock
@@ -92,35 +75,60 @@ class Measurements:
         self._lags.append(late)
         self._lag.observe(late)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count an answer; ``seconds`` is without parked time."""
-        self._requests.labels(route, str(status)).inc()
-        self._durations.labels(route).observe(seconds)
-        self._samples.append(_Sample(self._clock.seconds(), seconds, status >= 500))
+    def answered(self, route: str, status: int, at: float, seconds: float) -> None:
+        """Count an answer; ``at`` is in seconds since the epoch, ``seconds`` without parked time."""
+        key = (route, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        durations = self._durations.get(route)
+        if durations is None:
+            durations = self._durations[route] = Tally()
+        durations.observe(seconds)
+        self._samples.append((at, seconds, status >= 500))
 
-    def delivered(self, seconds: float) -> None:
-        """Count the answer of a parked poll."""
-        self._deliveries.observe(seconds)
-        self.delivery_seconds += seconds
-        self.deliveries += 1
+    def delivered(self, seconds: float, readers: int) -> None:
+        """Count the answers of so many parked polls."""
+        self.deliveries.observe(seconds, readers)
 
     @property
     def avg_delivery_time_ms(self) -> float:
         """How long a delivery took, on average, since the start."""
-        return round(1000 * self.delivery_seconds / self.deliveries, 3) if self.deliveries else 0.0
+        count = self.deliveries.count
+        return _ms(self.deliveries.sum / count) if count else 0.0
+
+    def collect(self) -> Iterable[Metric]:
+        """Give what was counted to Prometheus."""
+        yield counter(
+            "sidecar_requests",
+            "Answered requests.",
+            ["route", "status"],
+            (((route, str(status)), count) for (route, status), count in self._requests.items()),
+        )
+        yield histogram(
+            "sidecar_request_duration_seconds",
+            "Time from a whole request to its answer, without the time a poll was parked.",
+            ["route"],
+            (((route,), tally) for route, tally in self._durations.items()),
+        )
+        yield histogram(
+            "sidecar_event_delivery_seconds",
+            "Time from a publish to the answer of a parked poll, the disk included.",
+            [],
+            iter([((), self.deliveries)]),
+        )
+        yield histogram("sidecar_reactor_lag_seconds", "How late the reactor was.", [], iter([((), self._lag)]))
 
     def performance(self) -> Performance:
         """Look back over the last minute."""
         now = self._clock.seconds()
-        recent = [sample for sample in self._samples if sample.at > now - WINDOW_SECONDS]
-        times = sorted(sample.seconds for sample in recent)
+        recent = [sample for sample in self._samples if sample[0] > now - WINDOW_SECONDS]
+        times = sorted(seconds for _, seconds, _ in recent)
         window = max(1.0, min(WINDOW_SECONDS, now - self._started_at))
         return Performance(
             avg_response_time_ms=_ms(sum(times) / len(times)) if times else 0.0,
             p95_response_time_ms=_ms(_percentile(times, 0.95)),
             p99_response_time_ms=_ms(_percentile(times, 0.99)),
             requests_per_second=round(len(recent) / window, 3),
-            errors_per_minute=sum(sample.error for sample in recent),
+            errors_per_minute=sum(failed for _, _, failed in recent),
             reactor_lag_ms=_ms(max(self._lags, default=0.0)),
         )
 

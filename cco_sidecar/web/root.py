@@ -14,9 +14,9 @@ from cco_sidecar import errors
 from cco_sidecar.core.events.event import EventBody
 from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
 from cco_sidecar.errors import Refusal
-from cco_sidecar.web import agents, context, events, openapi, results, status, tokens
-from cco_sidecar.web.channel import SidecarRequest
+from cco_sidecar.web import agents, cloudevents, context, events, openapi, replays, results, status, tokens
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
+from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
 
 API = "/api"
@@ -30,6 +30,7 @@ class APIs:
     agents: agents.AgentsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
     tokens: tokens.TokensAPI
@@ -41,6 +42,8 @@ def route_table(api: APIs) -> Sequence[Route]:
     read = Access(permission=READ_CONTEXT, own_issue=True)
     own = Access(owner="the agent itself, or the one that spawned it")
     itself = Access(owner="the agent itself")
+    one = {cloudevents.ONE: cloudevents.CloudEvent}
+    several = {cloudevents.BATCH: list[cloudevents.CloudEvent]}
     return (
         Route("POST", "/api/tokens", api.tokens.issue, "Issue a token.", ADMIN_ONLY,
               body=tokens.TokenRequest, answer=tokens.TokenAnswer, status=201),
@@ -53,14 +56,21 @@ def route_table(api: APIs) -> Sequence[Route]:
 
         Route("POST", "/api/events/<event_type>", api.events.publish, "Publish an event.",
               Access(permission=PUBLISH_EVENTS), body=events.EventRequest, body_refusal=errors.InvalidEvent,
-              answer=events.PublishAnswer, status=202),
+              answer=events.PublishAnswer, status=202, read=events.read_event, body_forms=one),
         Route("GET", "/api/events/wait/<types>", api.events.wait, "Wait for events.", ANY_AGENT,
-              query=events.WaitQuery, answer=events.WaitAnswer),
+              query=events.WaitQuery, answer=events.WaitAnswer, answer_forms=several),
         Route("GET", "/api/events", api.events.history, "List retained events.", ANY_AGENT,
-              query=events.HistoryQuery, answer=events.HistoryAnswer),
+              query=events.HistoryQuery, answer=events.HistoryAnswer, answer_forms=several),
         Route("GET", "/api/events/stream", api.events.stream, "Follow events (Server-Sent Events).", ANY_AGENT,
               query=events.SelectionQuery),
-        Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
+        Route("POST", "/api/events/replay", api.replays.begin, "Give events again.", ADMIN_ONLY,
+              body=replays.ReplayRequest, answer=replays.ReplayAnswer, status=202),
+        Route("GET", "/api/events/replay/<replay_id>", api.replays.show, "How far a replay is.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
+        Route("DELETE", "/api/events/replay/<replay_id>", api.replays.cancel, "End a replay.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
+        Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody,
+              answer_forms=one),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",
               read, query=context.ContextQuery, answer=context.ContextBody),
@@ -162,11 +172,11 @@ class FrontDoor:
 
     def refusal(self, request: SidecarRequest) -> Refusal | None:
         """Say why the request is not let in; None if it is."""
-        request.request_id = _given(request, "x-request-id") or self._new_id()
-        request.correlation_id = _given(request, "x-correlation-id")
+        request.request_id = fit_for_logs(request.getHeader("x-request-id")) or self._new_id()
+        request.correlation_id = fit_for_logs(request.getHeader("x-correlation-id"))
         hosts = request.requestHeaders.getRawHeaders(b"Host") or []
         host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
-        if _name_of(host) not in self._hosts:
+        if not self.serves(host):
             return errors.HostRefused(
                 "This sidecar does not serve that Host. Use localhost, or name it in the settings "
                 "(sidecar.allowed_hosts)."
@@ -179,6 +189,10 @@ class FrontDoor:
             )
         return _unreadable(request.path)
 
+    def serves(self, host: str) -> bool:
+        """Say whether a Host header, in lower case, names this sidecar."""
+        return _name_of(host) in self._hosts
+
 
 def _unreadable(path: bytes) -> Refusal | None:
     """Refuse a path that is no text; Klein would answer it in a form of its own."""
@@ -189,9 +203,8 @@ def _unreadable(path: bytes) -> Refusal | None:
     return None
 
 
-def _given(request: SidecarRequest, header: str) -> str | None:
+def fit_for_logs(value: str | None) -> str | None:
     """Give a header that goes into logs and answers, if it is fit for them."""
-    value: str | None = request.getHeader(header)
     return value if value and len(value) <= MOST_ID and value.isascii() and value.isprintable() else None
 
 

@@ -3,10 +3,10 @@
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -14,7 +14,7 @@ from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.idempotency import Answered
 from cco_sidecar.core.identifiers import event_type, identifier
 from cco_sidecar.core.ledger import KeyRecord
-from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.limits import RateLimit, RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.tokens import ADMIN, Claims, TokenAuthority
@@ -29,9 +29,9 @@ from cco_sidecar.errors import (
     UnknownAgentType,
 )
 from cco_sidecar.logs import AUDIT
-from cco_sidecar.web.channel import SidecarRequest
 from cco_sidecar.web.codec import Reply, Stream, read_body, read_query, write_refusal, write_reply
 from cco_sidecar.web.errors import InternalError, status_of
+from cco_sidecar.web.request import SidecarRequest
 
 _log = Logger()
 _audit = Logger(namespace=AUDIT)
@@ -98,12 +98,42 @@ class Call(Generic[Query, Body]):
         return self._project
 
 
+class Audited(Protocol):
+    """What the audit log wants to know of a request."""
+
+    @property
+    def agent(self) -> str | None:
+        """Whose it is."""
+
+    @property
+    def route(self) -> str:
+        """Which route it took."""
+
+    @property
+    def request_id(self) -> str:
+        """What it is called."""
+
+
+class Renewed(Protocol):
+    """A request whose answer may carry the token that follows its own."""
+
+    successor: str | None
+
+
 Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
+
+
+def plain_body(request: SidecarRequest, route: "Route", path: Mapping[str, str]) -> Any:
+    """Read the body of a request as the route's type; raises as `read_body`."""
+    return read_body(request, route.body, route.body_refusal)
 
 
 @frozen
 class Route:
-    """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI."""
+    """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI.
+
+    ``body_forms`` and ``answer_forms`` are other media types, with the type of each; ``read`` knows those of bodies.
+    """
 
     method: str
     path: str
@@ -116,6 +146,9 @@ class Route:
     answer: Any = None
     status: int = 200
     most_body_bytes: int = 1024 * 1024
+    read: Callable[[SidecarRequest, "Route", Mapping[str, str]], Any] = plain_body
+    body_forms: Mapping[str, Any] = field(factory=dict)
+    answer_forms: Mapping[str, Any] = field(factory=dict)
 
 
 @define(eq=False)
@@ -185,17 +218,21 @@ class Gate:
         if access.own_issue and path.get("issue_id", claims.issue_id) != claims.issue_id:
             raise Foreign(f"This token is for the issue '{claims.issue_id}' alone.")
 
+    def limit_of(self, claims: Claims) -> RateLimit | None:
+        """Give the bucket that an agent's type has; None if nothing limits it."""
+        kind = self.roster.types.get(claims.agent_type)
+        return None if claims.sub == ADMIN or kind is None else kind.rate_limit
+
     def limit(self, request: SidecarRequest, claims: Claims) -> None:
         """Take the request from the agent's bucket, if its type has one.
 
         :raises TooManyRequests: the bucket is empty.
         """
-        kind = self.roster.types.get(claims.agent_type)
-        if claims.sub == ADMIN or kind is None or kind.rate_limit is None:
-            return
-        request.allowance = self.limiter.take(f"{claims.project_id}/{claims.sub}", kind.rate_limit)
+        limit = self.limit_of(claims)
+        if limit is not None:
+            request.allowance = self.limiter.take(claims.place, limit)
 
-    def renew(self, request: SidecarRequest, claims: Claims) -> None:
+    def renew(self, request: Renewed, claims: Claims) -> None:
         """Put the next token beside the answer when this one ends soon; none beside one that has died meanwhile."""
         if claims.is_admin or not self.tokens.wants_successor(claims):
             return
@@ -263,10 +300,10 @@ class Pipeline:
         gate.check_path(path)
         if claims is not None:
             gate.authorise(route.access, claims, path)
-        query = read_query(request, route.query)
+        query = read_query(request.args or {}, route.query)
         if claims is not None:
             project = gate.project_of(claims, getattr(query, "project", None))
-        body = None if route.body is None else read_body(request, route.body, route.body_refusal)
+        body = None if route.body is None else route.read(request, route, path)
         call: Call[Any, Any] = Call(request, path, query, body, claims, project)
         reply = await route.handler(call)
         if claims is not None:
@@ -276,8 +313,7 @@ class Pipeline:
     def refuse(self, request: SidecarRequest, refusal: Refusal) -> None:
         """Answer with a refusal."""
         status = status_of(refusal)[0]
-        if status in {401, 403, 429}:
-            audit(request, "refused", code=refusal.code)
+        audit_refusal(request, status, refusal)
         # A successor goes to nobody whose token turned out bad.
         if status == 401:
             request.successor = None
@@ -290,15 +326,23 @@ class Pipeline:
     def fail(self, request: SidecarRequest) -> None:
         """Answer for a mistake of ours: the log has it, under the request's id; the answer tells nothing."""
         _log.failure("a handler failed", request_id=request.request_id, route=request.route)
-        write_refusal(
-            request,
-            InternalError(
-                "The sidecar made a mistake. Its log says more under this request_id; please report it with both."
-            ),
-        )
+        write_refusal(request, internal_error())
 
 
-def audit(request: SidecarRequest, decision: str, **facts: object) -> None:
+def internal_error() -> Refusal:
+    """Make what a mistake of ours is answered with."""
+    return InternalError(
+        "The sidecar made a mistake. Its log says more under this request_id; please report it with both."
+    )
+
+
+def audit_refusal(request: Audited, status: int, refusal: Refusal) -> None:
+    """Write into the audit log that somebody was not let in, if that is what the refusal says."""
+    if status in {401, 403, 429}:
+        audit(request, "refused", code=refusal.code)
+
+
+def audit(request: Audited, decision: str, **facts: object) -> None:
     """Write a decision about access to the audit log; never a token."""
     _audit.info(
         "{decision}: {agent} on {route}",
@@ -314,17 +358,21 @@ async def idempotent(
     call: Call[Any, Any],
     project: Project,
     work: Callable[[Callable[[int, object], KeyRecord] | None], Awaitable[Answered]],
+    own_key: str | None = None,
 ) -> Answered:
     """Do the work of a request once per Idempotency-Key, if the request has one.
 
     :param project: where the work is done, and so remembered.
+    :param own_key: what stands in for the header, if the body itself names the request.
     :raises InvalidParameter: the key is empty or too long.
     :raises KeyReused: it came before with another body.
     """
     key = call.request.getHeader("idempotency-key")
     if key is None:
-        return await work(None)
-    if not 1 <= len(key) <= MOST_KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        if own_key is None:
+            return await work(None)
+        key = own_key
+    elif not 1 <= len(key) <= MOST_KEY_LENGTH or not (key.isascii() and key.isprintable()):
         raise InvalidParameter(
             f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable ASCII characters.", parameter="Idempotency-Key"
         )

@@ -107,6 +107,7 @@ class Sources:
     projects: Projects
     agents: Agents
     measurements: Measurements
+    settle: Callable[[], None]  # brings the measurements up to date
     storage: Path
     journal_troubles: Callable[[], list[str]]
     journal_bytes: Callable[[], int]
@@ -197,6 +198,7 @@ class StatusAPI:
         """Give the numbers; names only to those who show a token."""
         known = self._shows_token(call)
         sources = self._sources
+        sources.settle()
         totals = sources.agents.totals()
         asked = sources.cache.hits + sources.cache.misses
         hubs = [project.hub for project in sources.projects]
@@ -241,6 +243,7 @@ class StatusAPI:
 
     async def metrics(self, call: Call[NoQuery, None]) -> Reply:
         """Give Prometheus its numbers."""
+        self._sources.settle()
         encoder, content_type = choose_encoder(call.request.getHeader("accept") or "")
         return Reply(encoder(self._sources.measurements.registry), content_type=content_type.encode())
 

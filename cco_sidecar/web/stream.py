@@ -7,7 +7,7 @@ from zope.interface import implementer
 
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.following import Follower, Followers
-from cco_sidecar.web.channel import SidecarRequest
+from cco_sidecar.web.request import SidecarRequest
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 RETRY_MILLISECONDS = 2000

@@ -360,7 +360,7 @@ def test_parked_and_woken() -> None:
     assert house.delays == [0.0]
     receive(answer)
     assert house.poll().events == []
-    assert (len(house.hub.waiters), house.room.used, house.clock.getDelayedCalls()) == (0, 0, [])
+    assert (len(house.hub.waiters), house.room.used, len(house.wheel)) == (0, 0, 0)
 
 
 def test_timeout() -> None:
@@ -373,7 +373,7 @@ def test_timeout() -> None:
     house.clock.advance(0.1)
     answer = answered(parked)
     assert (answer.events, answer.timeout, answer.next_sequence) == ([], True, 3)
-    assert (len(house.hub.waiters), house.room.used, house.clock.getDelayedCalls()) == (0, 0, [])
+    assert (len(house.hub.waiters), house.room.used, len(house.wheel)) == (0, 0, 0)
 
 
 def test_hang_up() -> None:
@@ -384,7 +384,7 @@ def test_hang_up() -> None:
     ended = outcome(waiting)
     waiting.cancel()
     assert isinstance(ended[0], CancelledError)
-    assert (len(house.hub.waiters), house.room.used, house.clock.getDelayedCalls()) == (0, 0, [])
+    assert (len(house.hub.waiters), house.room.used, len(house.wheel)) == (0, 0, 0)
     assert published(house.publish()).notified == ()
     assert numbers(house.poll()) == [1]
 
@@ -688,7 +688,7 @@ def test_drain() -> None:
     assert answered(outcome(house.wait())) == Answer([], 2)
     house.publish()
     assert numbers(house.poll()) == [3]
-    assert (house.room.used, house.clock.getDelayedCalls()) == (0, [])
+    assert (house.room.used, len(house.wheel)) == (0, 0)
 
 
 def test_polls_of_an_agent() -> None:
@@ -708,7 +708,7 @@ def test_polls_of_an_agent() -> None:
     outcome(house.wait(since="latest"))
     assert house.room.used == 32 + 1 + 40
     house.publish()
-    assert (house.room.used, house.clock.getDelayedCalls()) == (0, [])
+    assert (house.room.used, len(house.wheel)) == (0, 0)
 
 
 def test_polls_in_all() -> None:

@@ -301,7 +301,7 @@ class HubMachine(RuleBasedStateMachine):
         """No poll is parked, and no timer runs, that the model does not know of."""
         if hasattr(self, "polls"):
             assert len(self.house.hub.waiters) == self.house.room.used == len(self.polls)
-            assert len(self.house.clock.getDelayedCalls()) == len(self.polls)
+            assert len(self.house.wheel) == len(self.polls)
             assert all(poll.ending == [] for poll in self.polls)
 
     @invariant()

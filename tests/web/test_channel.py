@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 
-from cco_sidecar.web.channel import SidecarChannel, SidecarSite
+from cco_sidecar.web.site import SWEEP_SECONDS, SidecarSite
 from tests.web.sidecar import Sidecar
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
@@ -311,7 +311,7 @@ class Line:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        site = SidecarSite(
+        self.site = SidecarSite(
             Page(),
             self.clock,
             new_request_id=lambda: "made",
@@ -319,12 +319,12 @@ class Line:
             admit=lambda _: None,
             log_request=lambda _: None,
         )
-        self.channel: SidecarChannel = site.buildProtocol(None)
+        self.connection = self.site.buildProtocol(None)
         self.transport = StringTransport()
-        self.channel.makeConnection(self.transport)
+        self.connection.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
-        self.channel.dataReceived(data)
+        self.connection.dataReceived(data)
 
     @property
     def gone(self) -> bool:
@@ -391,5 +391,6 @@ def test_nothing_remains() -> None:
     for data in (b"", b"GET /", whole, oversized):
         line = Line()
         line.send(data)
-        line.channel.connectionLost()
+        line.connection.connectionLost()
+        line.clock.advance(SWEEP_SECONDS)
         assert line.clock.getDelayedCalls() == []

@@ -78,14 +78,13 @@ class Followers:
     """All streams of one project.
 
     Nothing is queued for a stream: what its connection cannot take stays in the ring, and is read from there later.
-    ``gave`` hears of every event given, and whether it was given the moment it came.
+    ``gave`` hears of every event given, to how many, and whether it was given the moment it came.
     """
 
     _clock: IReactorTime
-    _project_id: str
     _room: PollRoom
     _places: Callable[[], Log]
-    _gave: Callable[[Event, bool], None]
+    _gave: Callable[[Event, int, bool], None]
     _all: dict[Follower, None] = field(factory=dict)
     _stopping: bool = False
 
@@ -110,7 +109,7 @@ class Followers:
             follower.ends_at = seconds_of(until, "until")
         elif until is not None:
             follower.before = places.until(until)
-        self._room.enter(self._place(follower))
+        self._room.enter(follower.reader.place)
         self._all[follower] = None
         return follower
 
@@ -194,7 +193,7 @@ class Followers:
         if follower.sink is None or not self._may_have_more(follower):
             return
         follower.position = event.sequence
-        self._gave(event, live)
+        self._gave(event, 1, live)
         follower.sink.event(self.cursor(follower), event)
 
     def _may_have_more(self, follower: Follower) -> bool:
@@ -249,14 +248,10 @@ class Followers:
         if follower not in self._all:
             return
         del self._all[follower]
-        self._room.leave(self._place(follower))
+        self._room.leave(follower.reader.place)
         for timer in follower.timers.values():
             if timer.active():
                 timer.cancel()
-
-    def _place(self, follower: Follower) -> str | None:
-        agent = follower.reader.agent
-        return None if agent is None else f"{self._project_id}/{agent}"
 
 
 def _why(refusal: Refusal) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from cco_sidecar.core.events.event import Event
-from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.events.interest import InterestIndex
+from cco_sidecar.core.events.selection import Key, Selection
 from cco_sidecar.core.events.subscriptions import Delivery, Subscription
+from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.errors import Refusal, TooManyPolls
 
 MOST_PER_AGENT = 32
@@ -16,17 +17,24 @@ MOST_PER_AGENT = 32
 
 @frozen
 class Reader:
-    """Who waits: ``agent`` is None for the admin; ``refused`` tells whether its token is still good."""
+    """Who waits: ``agent`` is None for the admin; ``refused`` tells whether its token is still good.
+
+    ``place`` is the agent's name over all projects.
+    """
 
     agent: str | None
     issue_id: str | None
     token_id: str
     refused: Callable[[], Refusal | None]
+    place: str | None
 
 
-@frozen
+@define
 class Answer:
-    """What a wait ends with: events in order, and the sequence after which to go on."""
+    """What a wait ends with: events in order, and the sequence after which to go on.
+
+    Those whom one event wakes are given the very same list. ``replay`` is the state of the replay that was waited for.
+    """
 
     events: Sequence[Event]
     next_sequence: int
@@ -34,60 +42,64 @@ class Answer:
     timeout: bool = False
     gap: bool = False
     delivery: Delivery | None = None
+    replay: str | None = None
 
 
 @define(eq=False)
 class Waiter:
-    """A parked poll; ``start`` is where it stood when it was parked."""
+    """A parked poll; ``start`` is where it stood when it was parked.
+
+    ``claimed`` says that an event ends it, though its turn to be answered may still come; who leaves before gives up.
+    """
 
     reader: Reader
     selection: Selection
     start: int
     gap: bool
     subscription: Subscription | None
-    done: "Deferred[Answer]" = field(init=False)
-    timer: IDelayedCall | None = None
+    keys: tuple[Key, ...] = ()
+    number: int = 0
+    done: "Deferred[Answer] | None" = None
+    claimed: bool = False
+    slot: int = 0  # of the timer wheel
 
 
 @define(eq=False)
 class Waiters:
-    """All parked polls of one project, found by the type of event they want."""
+    """All parked polls of one project, found by what they want."""
 
-    _clock: IReactorTime
-    _project_id: str
+    _wheel: TimerWheel
     _room: "PollRoom"
-    _by_type: dict[str | None, dict[Waiter, None]] = field(factory=dict)
+    _on_timeout: Callable[[Waiter], None]
+    _index: InterestIndex = field(factory=InterestIndex)
     _all: dict[Waiter, None] = field(factory=dict)  # an ordered set: first in, first woken
+    _parked: int = 0  # ever
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def park(self, waiter: Waiter, seconds: float, on_timeout: Callable[[Waiter], None]) -> "Deferred[Answer]":
+    def park(self, waiter: Waiter, seconds: float) -> "Deferred[Answer]":
         """Keep the poll until somebody lets it go.
 
         :raises TooManyPolls: the agent, or the sidecar, has no place for another.
         """
-        self._room.enter(self._place(waiter))
+        self._room.enter(waiter.reader.place)
+        self._parked += 1
+        waiter.number = self._parked
+        waiter.keys = waiter.selection.index_keys
         self._all[waiter] = None
-        for event_type in waiter.selection.types or (None,):
-            self._by_type.setdefault(event_type, {})[waiter] = None
-        waiter.done = Deferred(lambda _: self._leave(waiter))
-        waiter.timer = self._clock.callLater(seconds, on_timeout, waiter)
+        self._index.add(waiter)
+        waiter.slot = self._wheel.set(waiter, seconds, self._on_timeout)
+        waiter.done = Deferred(lambda _: self._cancelled(waiter))
         return waiter.done
 
-    def wanting(self, event: Event) -> list[Waiter]:
-        """Give the parked polls that want ``event``, in the order they came."""
-        named = self._by_type.get(event.body.event_type, {})
-        anything = self._by_type.get(None, {})
-        wanting = [waiter for waiter in (*named, *anything) if waiter.selection.matches_envelope(event)]
-        if not any(waiter.selection.filter for waiter in wanting):
-            return wanting
-        fields = event.fields()
-        return [
-            waiter
-            for waiter in wanting
-            if waiter.selection.filter is None or waiter.selection.filter.matches_fields(fields)
-        ]
+    def claim(self, event: Event) -> list[Waiter]:
+        """Give the parked polls that want ``event``, in the order they came; no other event will find them."""
+        wanting = self._index.wanting(event)
+        for waiter in wanting:
+            waiter.claimed = True
+            self._index.remove(waiter)
+        return wanting
 
     def parked(self) -> list[Waiter]:
         """Give all parked polls."""
@@ -102,36 +114,38 @@ class Waiters:
             self.refuse(waiter, refusal)
         return refusal is None
 
+    def wake(self, waiter: Waiter, answer: Answer) -> None:
+        """Answer a claimed poll, which can be."""
+        done = self.leave(waiter)
+        waiter.claimed = True
+        done.callback(answer)
+
     def release(self, waiter: Waiter, answer: Answer) -> None:
         """Answer a poll, if it can be."""
         if self.can_answer(waiter):
-            self._leave(waiter)
-            waiter.done.callback(answer)
+            self.leave(waiter).callback(answer)
 
     def refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         """End a poll with a refusal, if it is still there."""
         if waiter in self._all:
-            self._leave(waiter)
-            waiter.done.errback(refusal)
+            self.leave(waiter).errback(refusal)
 
-    def _place(self, waiter: Waiter) -> str | None:
-        agent = waiter.reader.agent
-        return None if agent is None else f"{self._project_id}/{agent}"
+    def _cancelled(self, waiter: Waiter) -> None:
+        self.leave(waiter)
 
-    def _leave(self, waiter: Waiter) -> None:
-        if waiter not in self._all:
-            return
-        del self._all[waiter]
-        for event_type in waiter.selection.types or (None,):
-            wanting = self._by_type[event_type]
-            del wanting[waiter]
-            if not wanting:
-                del self._by_type[event_type]
-        self._room.leave(self._place(waiter))
-        if waiter.subscription is not None and waiter.subscription.parked is waiter:
-            waiter.subscription.parked = None
-        if waiter.timer is not None and waiter.timer.active():
-            waiter.timer.cancel()
+    def leave(self, waiter: Waiter) -> "Deferred[Answer]":
+        """Let a poll go; gives what its answer is to be given to."""
+        assert waiter.done is not None
+        if waiter in self._all:
+            del self._all[waiter]
+            if not waiter.claimed:
+                self._index.remove(waiter)
+            waiter.claimed = False
+            self._room.leave(waiter.reader.place)
+            if waiter.subscription is not None and waiter.subscription.parked is waiter:
+                waiter.subscription.parked = None
+            self._wheel.clear(waiter, waiter.slot)
+        return waiter.done
 
 
 @define(eq=False)
