@@ -75,7 +75,7 @@ def under_strace(pid: int, call: str, number: int) -> Iterator[None]:
     strace = shutil.which("strace")
     if strace is None:
         pytest.fail("strace is missing: install it (apt-get install strace)")
-    options = ["-qq", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
+    options = ["-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
     tracer = subprocess.Popen([strace, *options, "-p", str(pid)])
     try:
         deadline = time.monotonic() + 10
@@ -85,7 +85,7 @@ def under_strace(pid: int, call: str, number: int) -> Iterator[None]:
             time.sleep(0.005)
         yield
     finally:
-        tracer.terminate()
+        tracer.kill()  # not asked: it might wait for a thread of the killed one that nobody else may bury
         tracer.wait()
 
 
