@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import secrets
 from collections.abc import Callable
 from itertools import count
@@ -20,10 +21,16 @@ from cco_sidecar.backends.files import ResultFiles
 from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
+from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
+from cco_sidecar.backends.webhooks.lookup import NameLookup
+from cco_sidecar.backends.webhooks.sender import WebhookSender
+from cco_sidecar.backends.writer_process import WriterProcess
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
@@ -34,7 +41,13 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
-from cco_sidecar.core.tokens import TokenAuthority, TokenBook
+from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
+from cco_sidecar.core.webhooks.addresses import AddressPolicy
+from cco_sidecar.core.webhooks.courier import Courier
+from cco_sidecar.core.webhooks.registry import Webhooks
+from cco_sidecar.core.webhooks.retries import Retries
+from cco_sidecar.core.webhooks.room import SendRoom
+from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows import NextAgent, next_agents
 from cco_sidecar.ground import Ground
@@ -47,6 +60,7 @@ from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
+from cco_sidecar.web.replays import ReplaysAPI
 from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.results import ResultsAPI
 from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_table
@@ -54,6 +68,7 @@ from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
 from cco_sidecar.web.tokens import TokensAPI
+from cco_sidecar.web.webhooks import WebhooksAPI
 from cco_sidecar.web.wire import Wire
 
 MOST_GATHERINGS = 512
@@ -95,6 +110,7 @@ class Composition:
     def _build_core(self) -> None:
         reactor, settings = self._reactor, self._settings
         self.wheel = TimerWheel(reactor)
+        self.epoch = Epoch()
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
         self.accounts = Accounts(reactor, self.measurements, self._access)
@@ -102,6 +118,14 @@ class Composition:
         self.workers = Workers(reactor)
         self.store = ResultFiles(reactor, settings.storage / "results")
         self.gatherer = Gatherer(reactor, cache_bytes=settings.cache_size_mb * 1024 * 1024, queue_limit=MOST_GATHERINGS)
+        self.webhook_keys = WebhookKeyFiles(settings.home / "webhooks", self.workers.run)
+        self.sender = WebhookSender(
+            reactor,
+            AddressPolicy.of(settings.webhooks.allowed_networks),
+            settings.webhooks.timeout_seconds,
+            NameLookup(reactor),
+        )
+        self.sending = SendRoom()
         run_directory = settings.home / "run" / _storage_name(settings.storage)
         self.launcher = AgentLauncher(reactor, settings.storage / "logs" / "agents", run_directory / "agents")
         self.logs = [self._build_project(name, root) for name, root in settings.projects.items()]
@@ -114,6 +138,7 @@ class Composition:
             is_gone=self._is_gone,
             ttl_seconds=settings.tokens.ttl_seconds,
             refresh_before_seconds=settings.tokens.refresh_before_seconds,
+            epoch=self.epoch,
         )
         self.runners = {**packaged_runners(), **_configured_runners(settings)}
         self.provisions = Provisions(
@@ -134,6 +159,7 @@ class Composition:
             gone=self.provisions.gone,
             find=self.launcher.find,
             forget=self.launcher.forget,
+            changed=self.epoch.turn,
         )
         admission = Admission(settings.agents.max_concurrent)
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
@@ -157,6 +183,8 @@ class Composition:
             snapshot=lambda: ledger.snapshot(),  # noqa: PLW0108 - there is no ledger yet
             mark=lambda: hub.last_numbered,
             horizon=lambda: hub.ring.evicted_through,
+            start_writer=lambda handle, gone: WriterProcess.start(reactor, project_id, handle, gone),
+            quarantine=Quarantine(settings.storage, ("quarantine", "events", project_id)),
         )
         ledger = Ledger(journal)
         issues = Issues(reactor, ledger, lambda: hub.sequence)  # a number on its way to the disk may come again
@@ -172,11 +200,27 @@ class Composition:
             self.measurements.delivered,
             self.wheel,
         )
-        book = TokenBook(reactor, ledger)
+        book = TokenBook(reactor, ledger, self.epoch)
         keys = Idempotency(reactor)
-        for keeper in (hub, hub.subscriptions, issues, book, keys):
+        letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
+        webhooks = self._build_webhooks(ledger, hub, letters)
+        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks):
             ledger.join(keeper)
-        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys), journal)
+        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks), journal)
+
+    def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
+        reactor, settings = self._reactor, self._settings.webhooks
+        courier = Courier(
+            reactor,
+            self.sender,
+            hub.ring,
+            letters,
+            self.sending,
+            Retries(settings.max_attempts, settings.first_retry_seconds, settings.most_retry_seconds),
+            random.random,
+            self.measurements.webhook_attempted,
+        )
+        return Webhooks(reactor, ledger, hub, self.sender, self.webhook_keys, letters, courier, lambda: new_id()[:24])
 
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.
@@ -204,6 +248,7 @@ class Composition:
             storage=settings.storage,
             journal_troubles=lambda: [log.journal.trouble for log in self.logs if log.journal.trouble],
             journal_bytes=lambda: sum(log.journal.size_bytes for log in self.logs),
+            journal_damaged=lambda: sum(log.journal.damaged for log in self.logs),
             results_stored=lambda: self.store.stored,
             results_bytes=lambda: self.store.size_bytes,
             cache=self.gatherer,
@@ -230,9 +275,11 @@ class Composition:
             ),
             context=self.context,
             events=events,
+            replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
+            webhooks=WebhooksAPI(lambda: secrets.token_bytes(NEW_BYTES)),
             openapi=description,
         )
         routes = route_table(apis)

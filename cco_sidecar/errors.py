@@ -145,7 +145,7 @@ class NoSuchAgentType(UnknownAgentType):
 
 
 class TooManyRequests(Refusal):
-    """The agent's token bucket is empty; ``retry_after`` is in seconds."""
+    """The agent's token bucket is empty, or so much of a kind is under way already; ``retry_after`` is in seconds."""
 
     code = "RATE_001"
 

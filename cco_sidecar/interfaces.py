@@ -156,3 +156,68 @@ class IAgentLauncher(Interface):
 
     def log_path(agent_id: str) -> Path:
         """Give the path of the file that has the agent's stdout and stderr."""
+
+
+@frozen
+class Target:
+    """Where a webhook goes: its URL, and what was read from it; ``host`` is a name or an address, without brackets."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+
+
+@frozen
+class Message:
+    """What is posted to a webhook; ``headers`` are those that are its own."""
+
+    target: Target
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@frozen
+class Receipt:
+    """What came of a message: the answer's status, or None and why there is no answer.
+
+    ``retry_after`` is how many seconds the receiver wants to be left alone.
+    """
+
+    status: int | None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+class IWebhookSender(Interface):
+    """Posts messages to receivers whose addresses are allowed."""
+
+    def refusal(target: Target) -> "Deferred[str | None]":
+        """Fire with why nothing would be sent there; None also where the name has no address at the moment."""
+
+    def send(message: Message) -> "Deferred[Receipt]":
+        """Fire with what came of it, within a bounded time; never fails but when it is cancelled."""
+
+
+@frozen
+class WebhookKey:
+    """What of a webhook is secret: the key that signs, and the URL, which often holds a password in its path."""
+
+    target: Target
+    secret: bytes
+
+
+class IWebhookKeys(Interface):
+    """Keeps what is secret about webhooks, apart from the storage."""
+
+    def find(webhook_id: str) -> WebhookKey | None:
+        """Give a webhook's key; None if there is none here."""
+
+    def keep(webhook_id: str, key: WebhookKey) -> "Deferred[None]":
+        """Fire when the key is on disk.
+
+        :raises StorageWriteFailed: it cannot be written.
+        """
+
+    def forget(webhook_id: str) -> "Deferred[None]":
+        """Fire when the key is gone."""

@@ -62,6 +62,7 @@ class SidecarService(MultiService):
         self._begin(parts.audit, parts.workers)
         globalLogPublisher.addObserver(parts.audit)
         self._at_end(lambda: globalLogPublisher.removeObserver(parts.audit))
+        parts.webhook_keys.load()
         for log in parts.logs:
             self._recover(log)
         # After the logs, and so ended before them: a result that is being stored still publishes its event.
@@ -104,6 +105,8 @@ class SidecarService(MultiService):
         log.journal.open()
         self._at_end(log.journal.close)
         log.project.hub.open()
+        log.project.webhooks.open()
+        self._at_end(log.project.webhooks.close)
         _log.info(
             "project {project} at {root}: {events} events recovered from {records} records",
             project=log.project.id,

@@ -29,6 +29,7 @@ from cco_sidecar.settings_schema import (
     RateLimits,
     Settings,
     TokenSettings,
+    WebhookSettings,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TokenSettings",
+    "WebhookSettings",
     "add_project",
     "as_config",
     "load",
@@ -82,6 +84,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
         rate_limits=RateLimits(**_below("rate_limits", values)),
         events=EventSettings(**_below("events", values)),
         agents=AgentSettings(**_below("agents", values)),
+        webhooks=WebhookSettings(**_below("webhooks", values)),
         config=path(sources.config),
         home=path(sources.home),
         origin=origin,

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from cco_sidecar.core.identifiers import is_identifier, nearest
+from cco_sidecar.core.webhooks.addresses import is_host_name, network_of
 
 _MOST = 2**53  # the largest whole number that every JSON reader keeps exact
 
@@ -98,6 +99,13 @@ def host(given: Given) -> str:
     if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", text):
         raise given.wrong('a host name or an address, like "127.0.0.1"')
     return text
+
+
+def network_or_host(given: Given) -> str:
+    """Check for an address, a network in CIDR form, or a host name."""
+    if not isinstance(given.value, str) or not (network_of(given.value) or is_host_name(given.value)):
+        raise given.wrong('a network, an address or a host name, like "10.1.0.0/16", "127.0.0.1" or "ci.example.org"')
+    return given.value
 
 
 def origin_of_pages(given: Given) -> str:

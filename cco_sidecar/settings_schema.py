@@ -13,6 +13,7 @@ from cco_sidecar.settings_checks import (
     buckets,
     host,
     list_of,
+    network_or_host,
     one_of,
     optional_file,
     origin_of_pages,
@@ -61,6 +62,16 @@ OPTIONS: Sequence[Option] = (
     Option("agents.default_timeout_seconds", "agents.default_timeout_seconds", whole(1), 28800),
     Option("agents.on_shutdown", "agents.on_shutdown", one_of("leave", "stop"), "leave"),
     Option("agents.runners", "agents.runners", runners, {}),
+    Option(
+        "webhooks.allowed_networks",
+        "webhooks.allowed_networks",
+        list_of(network_or_host, "a list of networks, addresses and host names"),
+        (),
+    ),
+    Option("webhooks.max_attempts", "webhooks.max_attempts", whole(1, 100), 8),
+    Option("webhooks.first_retry_seconds", "webhooks.first_retry_seconds", whole(1, 3600), 5),
+    Option("webhooks.most_retry_seconds", "webhooks.most_retry_seconds", whole(1, 86400), 900),
+    Option("webhooks.timeout_seconds", "webhooks.timeout_seconds", whole(1, 60), 10),
 )
 """Every setting but the projects, which are a list on the command line and an object in the file."""
 
@@ -101,6 +112,17 @@ class AgentSettings:
 
 
 @frozen
+class WebhookSettings:
+    """Where webhooks may go beside public addresses, and how often, how soon and for how long each message is tried."""
+
+    allowed_networks: Sequence[str]
+    max_attempts: int
+    first_retry_seconds: int
+    most_retry_seconds: int
+    timeout_seconds: int
+
+
+@frozen
 class Settings:
     """Everything that can be set, checked; all paths are absolute.
 
@@ -121,6 +143,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    webhooks: WebhookSettings
     config: Path
     home: Path
     origin: Mapping[str, str] = field(repr=False)

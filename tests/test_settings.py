@@ -14,6 +14,7 @@ from cco_sidecar.settings import (
     Runner,
     Settings,
     SettingsError,
+    WebhookSettings,
     add_project,
     as_config,
     load,
@@ -58,6 +59,7 @@ def test_defaults(where: Path) -> None:
     assert (found.tokens.ttl_seconds, found.tokens.refresh_before_seconds) == (3600, 300)
     assert found.events.max_parked_polls == 20000
     assert (found.agents.max_concurrent, found.agents.on_shutdown) == (119, "leave")
+    assert found.webhooks == WebhookSettings((), 8, 5, 900, 10)
     assert found.rate_limits.categories["coding"] == Bucket(300, 60)
     assert found.rate_limits.categories["research"] == Bucket(120, 30)
     assert "architect" not in found.rate_limits.categories
@@ -267,6 +269,13 @@ FILE_REFUSALS: list[tuple[object, str, str]] = [
     ({"agents": {"runners": {"x": {"command": ["a"], "env": []}}}}, "agents.runners.x.env", "names and texts"),
     ({"agents": {"runners": {"x/y": {"command": ["a"]}}}}, "agents.runners", "runner"),
     ({"agents": {"runners": []}}, "agents.runners", "an object"),
+    ({"webhooks": {"allowed_networks": "10.0.0.0/8"}}, "webhooks.allowed_networks", "a list"),
+    ({"webhooks": {"allowed_networks": ["10.0.0.1/8"]}}, "webhooks.allowed_networks.0", "a network"),
+    ({"webhooks": {"allowed_networks": ["127.1"]}}, "webhooks.allowed_networks.0", "a network"),
+    ({"webhooks": {"allowed_networks": [1]}}, "webhooks.allowed_networks.0", "a network"),
+    ({"webhooks": {"max_attempt": 1}}, "webhooks", "did you mean max_attempts?"),
+    ({"webhooks": {"max_attempts": 0}}, "webhooks.max_attempts", "1 to 100"),
+    ({"webhooks": {"timeout_seconds": 61}}, "webhooks.timeout_seconds", "1 to 60"),
 ]
 
 

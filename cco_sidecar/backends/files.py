@@ -23,6 +23,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from cco_sidecar.backends.placing import TEMPORARY, make_directory, read_regular, shown, write_both
+from cco_sidecar.backends.resultform import ResultHead
 from cco_sidecar.errors import NotFound, StorageFull, StorageReadFailed, StorageWriteFailed, TooManyRequests
 from cco_sidecar.interfaces import IResultStore, ResultEntry, ResultListing, StoredResult
 
@@ -256,19 +257,6 @@ class ResultFiles(Service):
                     self.stored -= 1
                     self.size_bytes -= state.st_size
         return removed
-
-
-class ResultHead(msgspec.Struct):
-    """What must stand in a result's file."""
-
-    id: str
-    agent_id: str
-    agent_type: str
-    issue_id: str
-    project_id: str
-    status: str
-    timestamp: str
-    result: msgspec.Raw
 
 
 def _head(directory: int, name: str) -> ResultEntry | None:

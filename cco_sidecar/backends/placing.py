@@ -62,8 +62,8 @@ def _put(directory: int, name: str, content: bytes) -> None:
         raise
 
 
-def read_regular(directory: int, name: str) -> bytes:
-    """Read a file that is one, and no link, pipe or device, and not larger than any result.
+def read_regular(directory: int, name: str, most_bytes: int | None = None) -> bytes:
+    """Read a file that is one, and no link, pipe or device, and not larger than ``most_bytes`` (any result).
 
     :raises OSError: it is none, or cannot be read.
     """
@@ -72,6 +72,6 @@ def read_regular(directory: int, name: str) -> bytes:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        if state.st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, "larger than any result")
+        if state.st_size > (MOST_BYTES if most_bytes is None else most_bytes):
+            raise OSError(errno.EFBIG, "larger than any of its kind")
         return file.read()

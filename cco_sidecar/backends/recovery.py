@@ -1,24 +1,28 @@
 """What a start finds in the journal's directory: every readable record, and what is wrong with the rest.
 
 A torn end is what a write leaves that was cut short: nothing in it was acknowledged, so it goes. Everything else that
-cannot be read is damage: it is said loudly, counted and left where it is, and whatever lies around it is kept.
+cannot be read is damage: it is said loudly and counted, the segment is put into quarantine as it is, and what is
+readable in it stays in its place.
 """
 
 import os
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from cco_sidecar.backends.segments import Scan, first_sequence, scan
+from cco_sidecar.backends.quarantine import Quarantine
+from cco_sidecar.backends.repair import repaired
+from cco_sidecar.backends.segments import Scan, first_sequence, is_begin, is_own, scan
 
 _log = Logger()
 
-BEGIN = b'{"k":"begin","b":{"mark":%d}}'
-END = b'{"k":"end","b":null}'
 _LINE = b'{"cco":1,'
-_BEGINS = b'{"k":"begin","b":{"mark":'
+_NUMBERED = tuple[int, bytes]
 
 
 @define
@@ -28,6 +32,11 @@ class Segment:
     path: Path
     mark: int
     size: int
+
+    @property
+    def first(self) -> int:
+        """The sequence of its first record."""
+        return first_sequence(self.path) or 0
 
 
 @frozen
@@ -48,67 +57,136 @@ class Recovered:
     recovery: Recovery
 
 
-def recover_segments(directory: Path, apply: Callable[[bytes], None], mark: Callable[[], int]) -> Recovered:
-    """Read all segments, oldest first, and give every record to ``apply``; cut a torn end. Blocks.
+@frozen
+class _Read:
+    """A segment as it was found, and what its bytes hold."""
+
+    path: Path
+    head: bytes
+    what: Scan
+
+    @property
+    def first(self) -> int:
+        return first_sequence(self.path) or 0
+
+
+@define
+class _Recovering:
+    """One recovery, from the oldest segment to the newest."""
+
+    _apply: Callable[[bytes], None]
+    _mark: Callable[[], int]
+    _quarantine: Quarantine
+    segments: list[Segment] = field(factory=list)
+    sequence: int = 0
+    records: int = 0
+    torn: int = 0
+    damaged: int = 0
+    _last: int = 0
+    _later: Sequence[_NUMBERED] = ()  # what the segments so far hold, but was written after the next one's snapshot
+
+    def take(self, read: _Read, coming: _Read | None) -> None:
+        """Take a segment up; ``coming`` is the next one."""
+        what = read.what
+        self.sequence = max(self.sequence, read.first, what.last)
+        carried = self._later[-1][0] if self._later else 0
+        found = list(merge(self._later, what.records)) if self._later else what.records
+        here = len(found) if coming is None else bisect_left(found, coming.first, key=itemgetter(0))
+        own = bisect_right(found, carried, hi=here, key=itemgetter(0))
+        self._give(found[:own])
+        mark = what.end.mark if what.end is not None else self._mark()
+        size = self._weigh(read, coming, mark)
+        if size is not None:
+            self.segments.append(Segment(read.path, mark, size))
+        self._give(found[own:here])
+        self._later = found[here:]
+
+    def _give(self, records: Sequence[_NUMBERED]) -> None:
+        for number, record in records:
+            if number > self._last and not is_own(record):  # else a copy, which is counted as damage
+                self._apply(record)
+                self.records += 1
+            self._last = max(self._last, number)
+
+    def _weigh(self, read: _Read, coming: _Read | None, mark: int) -> int | None:
+        """Cut what is torn, put right what is damaged; gives the segment's size, None when nothing of it is left."""
+        what = read.what
+        damaged = self._damage(read, coming)
+        if coming is None and what.records:
+            self.torn += what.torn
+        if damaged:
+            return self._put_right(read, damaged, repaired(what, read.first, mark, _expected(read, coming)))
+        if what.torn:
+            _log.warn("{bytes} bytes of an unfinished write cut from {path}", bytes=what.torn, path=str(read.path))
+            os.truncate(read.path, what.good_bytes)
+        return what.good_bytes
+
+    def _damage(self, read: _Read, coming: _Read | None) -> int:
+        """Count the stretches that were written once and cannot be read any more."""
+        what = read.what
+        if not what.records:
+            return 1
+        lost_end = _expected(read, coming) not in {None, what.last}
+        # Nothing was being written to an earlier segment any more: what cannot be read there was lost since.
+        torn = bool(what.torn) and coming is not None
+        displaced = what.records[0][0] != read.first
+        return what.damaged or int(torn or lost_end or displaced or not what.has_snapshot)
+
+    def _put_right(self, read: _Read, damaged: int, text: bytes | None) -> int | None:
+        self.damaged += damaged
+        if text is None:
+            _log.error("{path} is no segment by its name: it is read, and left as it is", path=str(read.path))
+            return read.what.good_bytes + read.what.torn
+        kept = self._quarantine.replace(read.path, text)
+        _log.error(
+            "{count} damaged stretches in {path}: what is readable is kept, the segment as it was lies in {kept}",
+            count=damaged,
+            path=str(read.path),
+            kept=str(kept),
+        )
+        return len(text) or None
+
+
+def recover_segments(
+    directory: Path, apply: Callable[[bytes], None], mark: Callable[[], int], quarantine: Quarantine
+) -> Recovered:
+    """Read all segments, and give every record to ``apply`` in the order of writing. Blocks.
+
+    A torn end is cut, and what is damaged put right, so that the next start finds it clean.
 
     :param mark: the highest number of an entry that was applied so far.
     """
     found = sorted(path for path in directory.iterdir() if first_sequence(path) is not None)
-    if found and _is_unfinished(found[-1].read_bytes()):
+    if found and _is_unfinished(_read(found[-1])):
         # It was being made when the process ended: it holds nothing that the one before does not.
         _log.warn("{path} was never finished, and is removed", path=str(found[-1]))
         found.pop().unlink()
-    segments: list[Segment] = []
-    total = torn = damaged = sequence = 0
-    for path in found:
-        text = path.read_bytes()
-        what = scan(text)
-        lost, cut = _weigh(path, what, is_last=path is found[-1])
-        damaged, torn = damaged + lost, torn + cut
-        segments.append(Segment(path, _mark_of(what, mark()), what.good_bytes if cut else len(text)))
-        sequence = max(sequence, first_sequence(path) or 0)
-        for number, record in what.records:
-            sequence = max(sequence, number)
-            if record != END and not record.startswith(_BEGINS):
-                apply(record)
-                total += 1
-    return Recovered(segments, sequence, Recovery(total, torn, damaged))
+    recovering = _Recovering(apply, mark, quarantine)
+    reads = map(_read, found)
+    read = next(reads, None)
+    while read is not None:
+        coming = next(reads, None)  # read already here: it says where this one has to end
+        recovering.take(read, coming)
+        read = coming
+    counted = Recovery(recovering.records, recovering.torn, recovering.damaged)
+    return Recovered(recovering.segments, recovering.sequence, counted)
 
 
-def _is_unfinished(text: bytes) -> bool:
-    what = scan(text)
+def _read(path: Path) -> _Read:
+    text = path.read_bytes()
+    return _Read(path, text[: len(_LINE)], scan(text))
+
+
+def _expected(read: _Read, coming: _Read | None) -> int | None:
+    """Give the last sequence that a segment must have, as the next one knows it."""
+    end = coming.what.end if coming is not None else None
+    return end.last if end is not None and end.previous == read.first else None
+
+
+def _is_unfinished(read: _Read) -> bool:
+    what = read.what
     if not what.records:
-        return _LINE.startswith(text[: len(_LINE)].rstrip(b"\0"))
+        return _LINE.startswith(read.head.rstrip(b"\0"))
     # With something readable behind what is not, it was in use: that is damage.
-    return not what.damaged and not _has_snapshot(what)
-
-
-def _has_snapshot(what: Scan) -> bool:
-    return what.records[0][1].startswith(_BEGINS) and any(record == END for _, record in what.records)
-
-
-def _weigh(path: Path, what: Scan, *, is_last: bool) -> tuple[int, int]:
-    """Give how many stretches are damaged, and how many bytes of a torn end were cut."""
-    damaged, cut = what.damaged, 0
-    if what.torn and is_last and what.records:
-        cut = what.torn
-        _log.warn("{bytes} bytes of an unfinished write cut from {path}", bytes=cut, path=str(path))
-        os.truncate(path, what.good_bytes)
-    elif what.torn or not what.records or not _has_snapshot(what):
-        # Nothing was being written to an earlier segment any more: what cannot be read there was lost since.
-        damaged += 1 if what.torn or not damaged else 0
-    if damaged:
-        _log.error(
-            "{count} damaged stretches in {path}: what is readable is kept, the file stays as it is",
-            count=damaged,
-            path=str(path),
-        )
-    return damaged, cut
-
-
-def _mark_of(what: Scan, applied: int) -> int:
-    """Read the segment's mark; where its beginning is damaged, it is what the earlier ones held."""
-    first = what.records[0][1] if what.records else b""
-    if not first.startswith(_BEGINS):
-        return applied
-    return int(first.removeprefix(_BEGINS).rstrip(b"}"))
+    number, record = what.records[0]
+    return not what.damaged and what.end is None and number == read.first and is_begin(record)

@@ -28,13 +28,28 @@ def claim_storage(path: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _lock_holder(handle)
+        holder = lock_holder(handle)
         os.close(handle)
         who = f"process {holder} holds it" if holder else "another sidecar holds it"
         raise StorageError(
             f"--storage {path} is in use: {who}. Stop that one ('cco daemon stop') or name another directory"
         ) from None
     return handle
+
+
+def open_storage(path: Path) -> int:
+    """Open a storage to look at it: nothing is made, changed or locked. Blocks.
+
+    :raises StorageError: there is none, or it may not be looked at.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise StorageError(f"there is no storage at {path}: name it with --storage") from None
+    except NotADirectoryError:
+        raise StorageError(f"--storage {path} is a symlink, or no directory: name the directory itself") from None
+    except OSError as error:
+        raise StorageError(f"--storage {path} cannot be read: {error.strerror}") from error
 
 
 def _check(path: Path) -> None:
@@ -49,8 +64,8 @@ def _check(path: Path) -> None:
         raise StorageError(f"--storage {path} can be written by others: 'chmod go-w {path}', or name another directory")
 
 
-def _lock_holder(handle: int) -> int | None:
-    """Find who holds the lock, where ``/proc/locks`` tells."""
+def lock_holder(handle: int) -> int | None:
+    """Find the process that holds the lock of a storage, where ``/proc/locks`` tells; takes no lock itself."""
     state = os.fstat(handle)
     place = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
     try:

@@ -1,18 +1,19 @@
-"""``cco events``: publish events, wait for them, look back."""
+"""``cco events``: publish events, wait for them, look back, give them again."""
 
 import click
 
 from cco_sidecar.cli.command import Group
 from cco_sidecar.cli.fields import issue_option, limit_option, project_option, read_json
-from cco_sidecar.cli.output import emit
+from cco_sidecar.cli.output import emit, note
 from cco_sidecar.cli.sidecar import current, route
 
+_LETTER_COLUMNS = ("id", "webhook_id", "dead_at", "attempts", "reason", "event")
 _COLUMNS = ("sequence", "timestamp", "event_type", "topic", "publisher", "issue_id", "data")
 
 
 @click.group(cls=Group)
 def events() -> None:
-    """Publish events, wait for them, look back."""
+    """Publish events, wait for them, look back, see them again."""
 
 
 @events.command()
@@ -115,3 +116,84 @@ def subscribe(  # noqa: PLR0917  # click gives them by name
         subscription.run_on()
     elif not subscription.run():
         ctx.exit(124)
+
+
+@events.command()
+@click.option(
+    "--correlation", "--correlation-id", "correlation_id", metavar="ID", help="Only with this correlation id."
+)
+@click.option("--type", "--event-type", "event_type", metavar="TYPE", help="Only this type (or several, by commas).")
+@click.option("--topic", metavar="TOPIC", help="Only events on this topic.")
+@click.option("--filter", "filter_text", metavar="FILTER", help="Only events that match, like issue_id:issue-123.")
+@click.option("--publisher", metavar="AGENT", help="Only events of this agent.")
+@issue_option("Only events of this issue.")
+@click.option("--since", metavar="WHERE", help="Only events after this cursor, event id or time.")
+@click.option("--until", metavar="WHERE", help="Only events before.")
+@click.option("--speed", metavar="N", type=float, help="N times as fast as it was; without it, without pauses.")
+@click.option("--to", type=click.Choice(["subscription", "topic"]), help="topic: publish them anew, for everybody.")
+@click.option("--as-topic", metavar="TOPIC", help="With --to topic: publish them on this topic.")
+@click.option("--agent-id", metavar="AGENT", help="Print nothing: this agent reads them, by a wait.")
+@project_option
+def replay(  # noqa: PLR0917  # click gives them by name
+    correlation_id: str | None,
+    event_type: str | None,
+    topic: str | None,
+    filter_text: str | None,
+    publisher: str | None,
+    issue: str | None,
+    since: str | None,
+    until: str | None,
+    speed: float | None,
+    to: str | None,
+    as_topic: str | None,
+    agent_id: str | None,
+    project: str | None,
+) -> None:
+    """See events again, as they came.
+
+    Prints them at their old pace times N; nobody else sees them. Ctrl-C ends it.
+
+    With --to topic they are published anew instead, each marked with replayed_from. This prints the replay's id then,
+    and does not wait for its end.
+
+    \b
+    cco events replay --correlation X --speed 10
+    cco events replay --issue issue-123 --to topic --as-topic rehearsal
+    """
+    from cco_sidecar.cli.replay import Playback
+
+    selection = {"correlation_id": correlation_id, "type": event_type, "topic": topic, "filter": filter_text}
+    selection |= {"publisher": publisher, "issue": issue, "since": since, "until": until}
+    asked: dict[str, object] = {"speed": speed, "to": to, "topic": as_topic, "agent_id": agent_id}
+    body = {name: value for name, value in asked.items() if value is not None}
+    body["selection"] = {name: value for name, value in selection.items() if value is not None}
+    sidecar = current()
+    answer = sidecar.post(route("api", "events", "replay"), body, {"project": project})
+    if answer["to"] == "topic" or agent_id is not None:
+        emit(answer)
+        return
+    note(f"{answer['events']} events are selected ({answer['replay_id']}); Ctrl-C ends this.")
+    Playback(sidecar, answer["replay_id"], project).run()
+
+
+@events.command("dead-letters")
+@click.option("--webhook", metavar="ID", help="Only those of this webhook.")
+@click.option("--clear", is_flag=True, help="Remove them, all that are there.")
+@limit_option
+@project_option
+def dead_letters(webhook: str | None, clear: bool, limit: int | None, project: str | None) -> None:
+    """List what could not be delivered to webhooks, the newest first.
+
+    \b
+    cco events dead-letters
+    cco events dead-letters --clear
+    """
+    query = {"webhook": webhook, "project": project}
+    path = route("api", "events", "dead-letters")
+    if clear:
+        if limit is not None:
+            raise click.UsageError("--clear removes all: it takes no --limit.")
+        emit(current().delete(path, query))
+        return
+    answer = current().get(path, {**query, "limit": limit})
+    emit(answer, rows=answer["dead_letters"], columns=_LETTER_COLUMNS)

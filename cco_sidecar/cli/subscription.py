@@ -35,7 +35,7 @@ class Subscription:
         self._wanted = wanted
         self._cursor = since
         self._sleep = sleep
-        self._printer = _printer()
+        self._printer = event_printer()
         self._left = wanted.limit
 
     def run(self) -> bool:
@@ -105,7 +105,8 @@ class Subscription:
             write(self._printer(event))
 
 
-def _printer() -> Callable[[Any], str]:
+def event_printer() -> Callable[[Any], str]:
+    """Give what writes an event in the format that was asked for; each is whole by itself."""
     wanted = chosen_format()
     if wanted == "json":
         return lambda event: to_json(event, indent=None) + "\n"

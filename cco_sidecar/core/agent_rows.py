@@ -1,7 +1,7 @@
 """What is known of each agent of a project, kept in the ledger."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -128,9 +128,10 @@ class AgentTotals:
 class AgentRows:
     """The agents of one project, oldest first; of those that ended only the newest are kept.
 
-    The keeper (`cco_sidecar.core.ledger.Keeper`) of the project's agents.
+    The keeper (`cco_sidecar.core.ledger.Keeper`) of the project's agents; ``changed`` hears of every change of a row.
     """
 
+    _changed: Callable[[], None] = lambda: None
     kinds: tuple[str, ...] = field(default=("agent", "agent-totals"), init=False)
     _most_ended: int = MOST_ENDED
     _rows: dict[str, Agent] = field(factory=dict)
@@ -153,6 +154,7 @@ class AgentRows:
 
     def put(self, agent: Agent) -> None:
         """Keep the agent as it is now."""
+        self._changed()
         agent_id = agent.agent_id
         before = self._rows.get(agent_id)
         self._totals.spawned += before is None
@@ -213,7 +215,7 @@ class AgentRows:
         """Give the agents, and last the counts: those have what was dropped, and what the agents before added."""
         for agent in self:
             yield "agent", agent
-        yield "agent-totals", self._totals
+        yield "agent-totals", evolve(self._totals)  # as they are now
 
 
 def totals_of(projects: Iterable[AgentRows]) -> AgentTotals:

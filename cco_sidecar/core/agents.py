@@ -45,6 +45,7 @@ class AgentHooks:
         signal of a kill, and at the end.
     :param find: the launcher's search for an agent whose start was not recorded.
     :param forget: the launcher's notes on the agent's end are not needed any more.
+    :param changed: an agent's row is another from now on; what was known of its token has to be asked again.
     """
 
     keep: Callable[[Agent, Mapping[str, str]], "Deferred[None]"]
@@ -53,6 +54,7 @@ class AgentHooks:
     gone: Callable[[Agent], None]
     find: Callable[[str], "Deferred[Launched | None]"]
     forget: Callable[[str], None]
+    changed: Callable[[], None] = lambda: None
 
 
 @frozen
@@ -86,7 +88,7 @@ class Agents:
 
     def add_project(self, project_id: str, ledger: Ledger) -> None:
         """Take a project in, before its ledger is recovered."""
-        project = _Project(AgentRows(), ledger)
+        project = _Project(AgentRows(self._hooks.changed), ledger)
         ledger.join(project.rows)
         self._projects[project_id] = project
 

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from cco_sidecar.core.ledger import KEY_KIND, KeyRecord, Record
+from cco_sidecar.core.ledger import KEY_KIND, Bodies, KeyRecord, Record
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.errors import KeyReused
 
@@ -64,7 +64,8 @@ class Idempotency:
         if kept is not None:
             if kept.digest != digest:
                 raise KeyReused(
-                    "This Idempotency-Key was used before with another body: use a new key for a new request."
+                    "This Idempotency-Key (or the source and id of this CloudEvent) came before with another body: "
+                    "use a new one for a new request."
                 )
             return Answered(kept.status, bytes(kept.answer))
         self._in_flight[slot] = []
@@ -88,8 +89,8 @@ class Idempotency:
 
     def _keep(self, record: KeyRecord) -> None:
         slot = (record.agent_id, record.route, record.key)
+        self._kept.pop(slot, None)  # it goes to the end, in the dict below, too
         self._kept[slot] = record
-        self._kept.move_to_end(slot)
         now = self._clock.seconds()
         while self._kept:
             oldest = next(iter(self._kept.values()))
@@ -103,5 +104,5 @@ class Idempotency:
 
     def snapshot(self) -> Iterable[Record]:
         """Give every key that still counts."""
-        for record in self._kept.values():
-            yield KEY_KIND, record
+        # The dict's own view: an ordered one's takes 15 ms for all of them, and nobody else has the reactor meanwhile.
+        return Bodies(KEY_KIND, list(dict[Slot, KeyRecord].values(self._kept)))

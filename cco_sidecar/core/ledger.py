@@ -1,10 +1,10 @@
 """What must last, as records: every keeper of state writes through here and is restored from here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from cco_sidecar.interfaces import IJournal
@@ -22,7 +22,10 @@ class Keeper(Protocol):
         """Apply one record, as it was written, in the order of writing; ``body`` is its JSON text."""
 
     def snapshot(self) -> Iterable[Record]:
-        """Give records that, restored into a new keeper, make the state as it is now."""
+        """Give records that, restored into a new keeper, make the state as it is now.
+
+        Their bodies are encoded later, and so must not change any more.
+        """
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -62,6 +65,36 @@ def encode(kind: str, body: object, key: KeyRecord | None = None) -> bytes:
     return _encode(line)
 
 
+@frozen
+class Bodies:
+    """Records of one kind: a keeper of very many gives them so, for a pair each takes long to make."""
+
+    kind: str
+    bodies: Sequence[object]
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def __iter__(self) -> Iterator[Record]:
+        for body in self.bodies:
+            yield self.kind, body
+
+
+@frozen
+class Snapshot:
+    """The state of one moment; its records are encoded when somebody walks it, for that takes long."""
+
+    _parts: Sequence[Sequence[Record] | Bodies]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            for kind, body in part:
+                yield encode(kind, body)
+
+
 @define(eq=False)
 class Ledger:
     """The journal of one project, as its keepers see it."""
@@ -96,8 +129,7 @@ class Ledger:
         if keeper is not None:
             keeper.restore(kind, body)
 
-    def snapshot(self) -> Iterable[bytes]:
-        """Give the state of all keepers as records."""
-        for keeper in dict.fromkeys(self._keepers.values()):
-            for kind, body in keeper.snapshot():
-                yield encode(kind, body)
+    def snapshot(self) -> "Snapshot":
+        """Take the state of all keepers as it is now."""
+        given = [keeper.snapshot() for keeper in dict.fromkeys(self._keepers.values())]
+        return Snapshot([part if isinstance(part, Bodies) else list(part) for part in given])

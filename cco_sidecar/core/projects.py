@@ -5,11 +5,13 @@ from pathlib import Path
 
 from attrs import define
 
+from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.tokens import TokenBook
+from cco_sidecar.core.webhooks.registry import Webhooks
 from cco_sidecar.errors import NotFound
 
 
@@ -24,6 +26,8 @@ class Project:
     issues: Issues
     tokens: TokenBook
     keys: Idempotency
+    dead_letters: DeadLetters
+    webhooks: Webhooks
 
 
 @define(eq=False)

@@ -12,17 +12,14 @@ _FRACTION = re.compile(r"\.(\d+)")
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as ``2026-11-22T07:46:03.123Z``."""
-    whole = int(seconds // 1)
-    microseconds = round((seconds - whole) * 1_000_000)
-    if microseconds == 1_000_000:
-        whole, microseconds = whole + 1, 0
-    return f"{_to_the_second(whole)}.{microseconds // 1000:03}Z"
+    # Nearly all that is written in a row is of the same millisecond: an event, an answer and a line of the log each.
+    return _of_millisecond(round(seconds * 1_000_000) // 1000)
 
 
-@lru_cache(maxsize=8)
-def _to_the_second(seconds: int) -> str:
-    # Nearly all times that are written are of this second: an event, an answer and a line of the log each have one.
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+@lru_cache(maxsize=16)
+def _of_millisecond(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return f"{moment}.{milliseconds % 1000:03}Z"
 
 
 def looks_like_time(text: str) -> bool:

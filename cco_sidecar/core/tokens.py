@@ -118,11 +118,23 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 @define(eq=False)
+class Epoch:
+    """Turns whenever a token may have died before its time; until then, one that was good still is."""
+
+    value: int = 0
+
+    def turn(self) -> None:
+        """Have every token looked at again."""
+        self.value += 1
+
+
+@define(eq=False)
 class TokenBook:
     """What one project remembers of its tokens."""
 
     _clock: IReactorTime
     _ledger: Ledger
+    _epoch: Epoch = field(factory=Epoch)
     kinds: tuple[str, ...] = ("succession", "revocation")
     successions: dict[str, Succession] = field(factory=dict)
     revoked: dict[str, int] = field(factory=dict)
@@ -138,6 +150,7 @@ class TokenBook:
         self._forget_ended()
         ended = [Revocation(jti, exp) for jti in jtis]
         self.revoked.update({revocation.jti: exp for revocation in ended})
+        self._epoch.turn()
         written = [self._ledger.record("revocation", revocation) for revocation in ended]
         return gatherResults(written, consumeErrors=True).addCallbacks(lambda _: None, _first)
 
@@ -168,6 +181,7 @@ class TokenBook:
             return
         ended = msgspec.json.decode(body, type=Revocation)
         self.revoked[ended.jti] = ended.exp
+        self._epoch.turn()
 
     def snapshot(self) -> Iterable[Record]:
         """Give all that is still in force."""
@@ -198,6 +212,7 @@ class TokenAuthority:
     _is_gone: Callable[[str, str], bool]
     ttl_seconds: int
     refresh_before_seconds: float
+    epoch: Epoch = field(factory=Epoch)
     _verified: "LRUCache[bytes, Claims]" = field(factory=lambda: LRUCache(MOST_VERIFIED))
 
     def issue(
@@ -277,6 +292,15 @@ class TokenAuthority:
             return TokenRevoked(f"The agent '{claims.sub}' has ended, and its tokens with it.")
         return None
 
+    def standing(self, claims: Claims) -> "Standing":
+        """Give a cheap way to ask again and again whether a token is still good."""
+        return Standing(self, claims)
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self._clock.seconds()
+
     def _decode(self, text: bytes) -> Claims:
         if len(text) > MOST_TOKEN_BYTES:
             raise Unauthenticated("The token is longer than any that this sidecar makes.")
@@ -355,3 +379,23 @@ class TokenAuthority:
         line = book.line_of(jti)
         longest = max(self.ttl_seconds, LONGEST_SECONDS)
         return line, book.revoke(line, math.ceil(self._clock.seconds()) + longest)
+
+
+@define(eq=False)
+class Standing:
+    """Whether one token is still good: looked up when something may have changed, else known."""
+
+    _authority: TokenAuthority
+    _claims: Claims
+    _good_in: int = -1  # the epoch in which it was last found good
+
+    def refusal(self) -> Refusal | None:
+        """Say why the token is no good any more; None if it still is."""
+        authority, claims = self._authority, self._claims
+        epoch = authority.epoch.value
+        if self._good_in == epoch and claims.exp > authority.now:
+            return None
+        refusal = authority.refusal_of(claims)
+        if refusal is None:
+            self._good_in = epoch
+        return refusal

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from cco_sidecar.access_log import AccessLog, Entry
 from cco_sidecar.web.measurements import Measurements
 
-LATER_SECONDS = 0.1
+LATER_SECONDS = 0.25
 MOST_AT_ONCE = 512
 MOST_WAITING = 20_000
 

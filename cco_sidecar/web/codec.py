@@ -207,12 +207,15 @@ def read_body(request: "SidecarRequest", kind: type[T], refusal: type[Refusal] =
         raise InvalidBody("The body is nested too deeply.", path="$") from None
 
 
-def _require_json(request: "SidecarRequest") -> None:
+def media_type(request: "SidecarRequest") -> str | None:
+    """Give the media type of a body, without parameters; None if the request does not say."""
     header = request.getHeader("content-type")
-    if header is None:
-        return
-    kind = header.partition(";")[0].strip().lower()
-    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+    return None if header is None else header.partition(";")[0].strip().lower()
+
+
+def _require_json(request: "SidecarRequest") -> None:
+    kind = media_type(request)
+    if kind is None or kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return
     raise NotJSON(
         f"This route takes JSON, not '{kind[:64]}': send the header 'Content-Type: application/json' "

@@ -1,17 +1,18 @@
 """Events over HTTP: publish, wait, look back (contract section 5)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-from attrs import define, frozen
+from attrs import asdict, define, frozen
 from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from cco_sidecar.core.events.event import Event, EventBody, Priority
+from cco_sidecar.core.events.event import Event, EventBody, Extensions, Priority
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.hub import Draft, EventHub, Published
+from cco_sidecar.core.events.replay import State
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.waiting import Answer, Reader
 from cco_sidecar.core.idempotency import Answered
@@ -21,8 +22,13 @@ from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import Claims, TokenAuthority
 from cco_sidecar.errors import ForeignPublisher, InvalidEvent, InvalidParameter, PermissionMissing
-from cco_sidecar.web.codec import Reply, Stream, compact
-from cco_sidecar.web.routing import Call, ProjectQuery, idempotent
+from cco_sidecar.web import cloudevents
+from cco_sidecar.web.cloudevents import CloudEvent
+from cco_sidecar.web.codec import Reply, Stream, compact, media_type, read_body
+from cco_sidecar.web.errors import NotJSON
+from cco_sidecar.web.negotiation import preferred
+from cco_sidecar.web.request import SidecarRequest
+from cco_sidecar.web.routing import Call, ProjectQuery, Route, idempotent, plain_body
 from cco_sidecar.web.stream import EVENT_STREAM, HEADERS, EventStream, opening
 
 MOST_TYPES = 64
@@ -43,6 +49,30 @@ class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
     ttl_seconds: Annotated[int, Meta(ge=1, le=86400)] = 86400
     priority: Priority = "normal"
     references: Annotated[list[Text], Meta(max_length=64)] = []
+
+
+class CloudEventRequest(EventRequest):
+    """An event that came as a CloudEvent; ``key`` stands in for an Idempotency-Key."""
+
+    extensions: Extensions = {}
+    key: str | None = None
+
+
+def read_event(request: SidecarRequest, route: Route, path: Mapping[str, str]) -> EventRequest:
+    """Read an event in one of the forms that it may have: plain, or as one CloudEvent.
+
+    :raises NotJSON: it is in another form.
+    :raises InvalidEvent: it is no event.
+    """
+    form = media_type(request)
+    if form == cloudevents.BATCH:
+        raise NotJSON(f"One event is published at a time: send each as '{cloudevents.ONE}'.")
+    if form != cloudevents.ONE:
+        plain: EventRequest = plain_body(request, route, path)
+        return plain
+    event = read_body(request, CloudEvent, route.body_refusal)
+    found = cloudevents.received(event, request.content.getvalue(), path["event_type"])
+    return CloudEventRequest(**asdict(found))
 
 
 class PublishAnswer(msgspec.Struct):
@@ -72,7 +102,7 @@ class WaitQuery(ProjectQuery):
 
 
 class WaitAnswer(msgspec.Struct):
-    """Events in order; ``oldest_cursor`` comes with ``gap``."""
+    """Events in order; ``oldest_cursor`` comes with ``gap``, ``replay`` (its state) from a wait on a replay."""
 
     events: list[EventBody]
     more_available: bool
@@ -81,6 +111,18 @@ class WaitAnswer(msgspec.Struct):
     gap: bool
     timestamp: str
     oldest_cursor: str | msgspec.UnsetType = msgspec.UNSET
+    replay: State | msgspec.UnsetType = msgspec.UNSET
+
+
+class Wanted(Protocol):
+    """What names a selection of events, in a query or in a body."""
+
+    type: str | None
+    topic: str | None
+    filter: str | None
+    publisher: str | None
+    correlation_id: str | None
+    issue: str | None
 
 
 class SelectionQuery(ProjectQuery):
@@ -160,7 +202,8 @@ class EventsAPI:
             published = await hub.publish(draft, None if record is None else key_for)
             return Answered(202, msgspec.json.encode(publish_answer(hub, published)))
 
-        answered = await idempotent(call, call.project, work)
+        own_key = call.body.key if isinstance(call.body, CloudEventRequest) else None
+        answered = await idempotent(call, call.project, work, own_key)
         return Reply(answered.body, answered.status)
 
     def draft(self, claims: Claims, named: str, body: EventRequest, correlation_id: str | None) -> Draft:
@@ -189,6 +232,7 @@ class EventsAPI:
             references=body.references,
             priority=body.priority,
             ttl_seconds=body.ttl_seconds,
+            extensions=(isinstance(body, CloudEventRequest) and body.extensions) or msgspec.UNSET,
         )
 
     def _check_topic(self, claims: Claims, topic: str) -> None:
@@ -209,6 +253,8 @@ class EventsAPI:
             call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
+        if _asks_for(call.request, cloudevents.BATCH):
+            return _batch(answer.events, _waited(hub, answer, self._clock.seconds()))
         return Reply(self.waited(hub, answer))
 
     def begin(self, hub: EventHub, claims: Claims, reader: Reader, wish: Wish) -> "Deferred[Answer]":
@@ -231,7 +277,7 @@ class EventsAPI:
         last_key, last_events, text = self._last_waited
         if answer.events is last_events and key == last_key:
             return text
-        text = msgspec.json.encode(_waited(hub, answer, self._clock.seconds()))
+        text = msgspec.json.encode(_plain(answer.events, _waited(hub, answer, self._clock.seconds())))
         if len(answer.events) == 1:  # one event wakes many; a page of history is its reader's alone
             self._last_waited = (key, answer.events, text)
         return text
@@ -242,7 +288,7 @@ class EventsAPI:
             agent=None if claims.is_admin else claims.sub,
             issue_id=claims.issue_id,
             token_id=claims.jti,
-            refused=lambda: self._tokens.refusal_of(claims),
+            refused=self._tokens.standing(claims).refusal,
             place=None if claims.is_admin else claims.place,
         )
 
@@ -250,26 +296,23 @@ class EventsAPI:
         """List retained events."""
         query, hub = call.query, call.project.hub
         page = hub.history(
-            _selection(query),
+            selection_of(query),
             since=query.since,
             until=query.until,
             limit=query.limit,
             newest_first=query.order == "desc",
         )
-        return Reply(
-            {
-                "events": [msgspec.Raw(event.encoded) for event in page.events],
-                "next_cursor": page.next_cursor,
-                "more_available": page.more_available,
-            }
-        )
+        rest = {"next_cursor": page.next_cursor, "more_available": page.more_available}
+        if _asks_for(call.request, cloudevents.BATCH):
+            return _batch(page.events, rest)
+        return Reply(_plain(page.events, rest))
 
     async def stream(self, call: Call[SelectionQuery, None]) -> Reply:
         """Give events as they come, on a connection that stays open."""
         query, request, followers = call.query, call.request, call.project.hub.followers
         resume = request.getHeader("last-event-id")
         follower = followers.open(
-            self.reader(call.holder), _selection(query), resume=resume, since=query.since, until=query.until
+            self.reader(call.holder), selection_of(query), resume=resume, since=query.since, until=query.until
         )
         # Whatever becomes of the request, the place is given back.
         request.notifyFinish().addBoth(lambda _: followers.leave(follower))
@@ -284,7 +327,10 @@ class EventsAPI:
 
     async def get(self, call: Call[ProjectQuery, None]) -> Reply:
         """Give one event."""
-        return Reply(call.project.hub.get(call.path["event_id"]).encoded)
+        event = call.project.hub.get(call.path["event_id"])
+        if _asks_for(call.request, cloudevents.ONE):
+            return Reply(cloudevents.cloudevent(event), content_type=cloudevents.ONE_UTF8)
+        return Reply(event.encoded)
 
 
 async def _look_after(hub: EventHub, reader: Reader, wish: Wish) -> None:
@@ -294,7 +340,12 @@ async def _look_after(hub: EventHub, reader: Reader, wish: Wish) -> None:
         await before.probe()
 
 
-def _selection(query: SelectionQuery) -> Selection:
+def selection_of(query: Wanted) -> Selection:
+    """Read a selection.
+
+    :raises InvalidParameter: a name in it is none.
+    :raises InvalidFilter: its filter does not parse.
+    """
     return Selection(
         types=None if query.type is None else _types(query.type),
         topic=_topic(query.topic),
@@ -321,9 +372,29 @@ def publish_answer(hub: EventHub, published: Published) -> PublishAnswer:
     )
 
 
+def _asks_for(request: SidecarRequest, form: str) -> bool:
+    accept = ",".join(text.decode("latin-1") for text in request.requestHeaders.getRawHeaders(b"Accept", ()))
+    return form in accept.lower() and preferred(accept, ("application/json", form)) == form
+
+
+def _plain(events: Sequence[Event], rest: Mapping[str, object]) -> dict[str, object]:
+    """Make the usual answer of events and what belongs to them."""
+    return {"events": [msgspec.Raw(event.encoded) for event in events], **rest}
+
+
+def _batch(events: Sequence[Event], rest: Mapping[str, object]) -> Reply:
+    """Make a batch of CloudEvents: by the standard that is a bare list, so what belongs to it is in headers."""
+    headers = {
+        f"X-{name.replace('_', '-').title()}".encode(): value.encode()
+        if isinstance(value, str)
+        else msgspec.json.encode(value)
+        for name, value in rest.items()
+    }
+    return Reply(cloudevents.batch(events), headers=headers, content_type=cloudevents.BATCH_UTF8)
+
+
 def _waited(hub: EventHub, answer: Answer, now: float) -> dict[str, object]:
     body: dict[str, object] = {
-        "events": [msgspec.Raw(event.encoded) for event in answer.events],
         "more_available": answer.more_available,
         "next_cursor": hub.cursor(answer.next_sequence),
         "timeout": answer.timeout,
@@ -332,6 +403,8 @@ def _waited(hub: EventHub, answer: Answer, now: float) -> dict[str, object]:
     }
     if answer.gap:
         body["oldest_cursor"] = hub.oldest_cursor
+    if answer.replay is not None:
+        body["replay"] = answer.replay
     return body
 
 

@@ -42,6 +42,7 @@ class Measurements(Collector):
     """How long after its publish each event was given to parked polls, the disk included."""
     _requests: dict[tuple[str, int], int] = field(factory=dict)
     _durations: dict[str, Tally] = field(factory=dict)
+    _webhooks: dict[str, int] = field(factory=dict)
     _lag: Tally = field(factory=Tally)
     _samples: "deque[tuple[float, float, bool]]" = field(factory=lambda: deque(maxlen=MOST_SAMPLES))
     _lags: "deque[float]" = field(factory=lambda: deque(maxlen=int(WINDOW_SECONDS / LAG_EVERY_SECONDS)))
@@ -89,6 +90,10 @@ class Measurements(Collector):
         """Count the answers of so many parked polls."""
         self.deliveries.observe(seconds, readers)
 
+    def webhook_attempted(self, outcome: str) -> None:
+        """Count what an attempt to deliver to a webhook came to."""
+        self._webhooks[outcome] = self._webhooks.get(outcome, 0) + 1
+
     @property
     def avg_delivery_time_ms(self) -> float:
         """How long a delivery took, on average, since the start."""
@@ -114,6 +119,12 @@ class Measurements(Collector):
             "Time from a publish to the answer of a parked poll, the disk included.",
             [],
             iter([((), self.deliveries)]),
+        )
+        yield counter(
+            "sidecar_webhook_deliveries",
+            "Attempts to deliver to webhooks.",
+            ["outcome"],
+            (((outcome,), count) for outcome, count in self._webhooks.items()),
         )
         yield histogram("sidecar_reactor_lag_seconds", "How late the reactor was.", [], iter([((), self._lag)]))
 

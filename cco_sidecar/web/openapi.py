@@ -1,7 +1,7 @@
 """The API's description, made from the route table and the types that validate (OpenAPI 3.1)."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,8 @@ from cco_sidecar.core.identifiers import PATTERN
 from cco_sidecar.web.codec import Reply
 from cco_sidecar.web.errors import STATUS
 from cco_sidecar.web.routing import Access, Call, NoQuery, Route
+
+JSON_TYPE = "application/json"
 
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 _REFS = "#/components/schemas/{name}"
@@ -29,8 +31,12 @@ class ErrorAnswer(msgspec.Struct):
 
 def describe(routes: Sequence[Route]) -> dict[str, Any]:
     """Make the OpenAPI document of these routes."""
-    types = {kind for route in routes for kind in (route.body, route.answer) if kind is not None}
-    ordered = sorted(types, key=lambda kind: kind.__name__)
+    kinds = [
+        kind
+        for route in routes
+        for kind in (route.body, route.answer, *route.body_forms.values(), *route.answer_forms.values())
+    ]
+    ordered = sorted({kind for kind in kinds if kind is not None}, key=str)
     _, components = msgspec.json.schema_components([*ordered, ErrorAnswer], ref_template=_REFS)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -65,7 +71,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REFS.format(name=route.body.__name__)}}},
+            "content": _content({JSON_TYPE: route.body, **route.body_forms}),
         }
     return operation
 
@@ -90,14 +96,18 @@ def _operation_id(route: Route) -> str:
 def _answer(route: Route) -> dict[str, Any]:
     if route.answer is None:
         return {"description": "Done."}
-    schema = {"$ref": _REFS.format(name=route.answer.__name__)}
-    return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+    return {"description": "Done.", "content": _content({JSON_TYPE: route.answer, **route.answer_forms})}
+
+
+def _content(forms: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a body by media type."""
+    schemas, _ = msgspec.json.schema_components(forms.values(), ref_template=_REFS)
+    return {name: {"schema": schema} for name, schema in zip(forms, schemas, strict=True)}
 
 
 def _error() -> dict[str, Any]:
     codes = ", ".join(sorted({kind.code for kind in STATUS}))
-    schema = {"$ref": _REFS.format(name="ErrorAnswer")}
-    return {"description": f"Refused: {codes}.", "content": {"application/json": {"schema": schema}}}
+    return {"description": f"Refused: {codes}.", "content": _content({JSON_TYPE: ErrorAnswer})}
 
 
 def _path_parameters(route: Route) -> Iterable[dict[str, Any]]:

@@ -14,7 +14,18 @@ from cco_sidecar import errors
 from cco_sidecar.core.events.event import EventBody
 from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, WRITE_RESULTS
 from cco_sidecar.errors import Refusal
-from cco_sidecar.web import agents, context, events, openapi, results, status, tokens
+from cco_sidecar.web import (
+    agents,
+    cloudevents,
+    context,
+    events,
+    openapi,
+    replays,
+    results,
+    status,
+    tokens,
+    webhooks,
+)
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
 from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
@@ -30,9 +41,11 @@ class APIs:
     agents: agents.AgentsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
     tokens: tokens.TokensAPI
+    webhooks: webhooks.WebhooksAPI
     openapi: openapi.OpenAPI
 
 
@@ -41,6 +54,8 @@ def route_table(api: APIs) -> Sequence[Route]:
     read = Access(permission=READ_CONTEXT, own_issue=True)
     own = Access(owner="the agent itself, or the one that spawned it")
     itself = Access(owner="the agent itself")
+    one = {cloudevents.ONE: cloudevents.CloudEvent}
+    several = {cloudevents.BATCH: list[cloudevents.CloudEvent]}
     return (
         Route("POST", "/api/tokens", api.tokens.issue, "Issue a token.", ADMIN_ONLY,
               body=tokens.TokenRequest, answer=tokens.TokenAnswer, status=201),
@@ -53,14 +68,37 @@ def route_table(api: APIs) -> Sequence[Route]:
 
         Route("POST", "/api/events/<event_type>", api.events.publish, "Publish an event.",
               Access(permission=PUBLISH_EVENTS), body=events.EventRequest, body_refusal=errors.InvalidEvent,
-              answer=events.PublishAnswer, status=202),
+              answer=events.PublishAnswer, status=202, read=events.read_event, body_forms=one),
         Route("GET", "/api/events/wait/<types>", api.events.wait, "Wait for events.", ANY_AGENT,
-              query=events.WaitQuery, answer=events.WaitAnswer),
+              query=events.WaitQuery, answer=events.WaitAnswer, answer_forms=several),
         Route("GET", "/api/events", api.events.history, "List retained events.", ANY_AGENT,
-              query=events.HistoryQuery, answer=events.HistoryAnswer),
+              query=events.HistoryQuery, answer=events.HistoryAnswer, answer_forms=several),
         Route("GET", "/api/events/stream", api.events.stream, "Follow events (Server-Sent Events).", ANY_AGENT,
               query=events.SelectionQuery),
-        Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody),
+        Route("GET", "/api/events/dead-letters", api.webhooks.dead_letters, "List what could not be delivered.",
+              ADMIN_ONLY, query=webhooks.DeadLettersQuery, answer=webhooks.DeadLettersAnswer),
+        Route("DELETE", "/api/events/dead-letters", api.webhooks.clear, "Remove dead letters.", ADMIN_ONLY,
+              query=webhooks.ClearLettersQuery, answer=webhooks.RemovedAnswer),
+        Route("POST", "/api/events/replay", api.replays.begin, "Give events again.", ADMIN_ONLY,
+              body=replays.ReplayRequest, answer=replays.ReplayAnswer, status=202),
+        Route("GET", "/api/events/replay/<replay_id>", api.replays.show, "How far a replay is.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
+        Route("DELETE", "/api/events/replay/<replay_id>", api.replays.cancel, "End a replay.", ADMIN_ONLY,
+              answer=replays.ReplayAnswer),
+        Route("GET", "/api/events/<event_id>", api.events.get, "One event.", ANY_AGENT, answer=EventBody,
+              answer_forms=one),
+
+        Route("POST", "/api/webhooks", api.webhooks.add, "Register a webhook.", ADMIN_ONLY,
+              body=webhooks.WebhookRequest, answer=webhooks.NewWebhookAnswer, status=201),
+        Route("GET", "/api/webhooks", api.webhooks.list, "List webhooks.", ADMIN_ONLY, answer=webhooks.WebhooksAnswer),
+        Route("GET", "/api/webhooks/<webhook_id>", api.webhooks.show, "One webhook.", ADMIN_ONLY,
+              answer=webhooks.WebhookAnswer),
+        Route("DELETE", "/api/webhooks/<webhook_id>", api.webhooks.remove, "Remove a webhook.", ADMIN_ONLY,
+              answer=webhooks.WebhookGoneAnswer),
+        Route("POST", "/api/webhooks/<webhook_id>/test", api.webhooks.test, "Send a test message now.", ADMIN_ONLY,
+              answer=webhooks.TestAnswer),
+        Route("POST", "/api/webhooks/<webhook_id>/redeliver", api.webhooks.redeliver, "Deliver again.", ADMIN_ONLY,
+              body=webhooks.RedeliverRequest, answer=webhooks.RedeliverAnswer, status=202),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",
               read, query=context.ContextQuery, answer=context.ContextBody),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -123,9 +123,17 @@ class Renewed(Protocol):
 Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
 
 
+def plain_body(request: SidecarRequest, route: "Route", path: Mapping[str, str]) -> Any:
+    """Read the body of a request as the route's type; raises as `read_body`."""
+    return read_body(request, route.body, route.body_refusal)
+
+
 @frozen
 class Route:
-    """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI."""
+    """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI.
+
+    ``body_forms`` and ``answer_forms`` are other media types, with the type of each; ``read`` knows those of bodies.
+    """
 
     method: str
     path: str
@@ -138,6 +146,9 @@ class Route:
     answer: Any = None
     status: int = 200
     most_body_bytes: int = 1024 * 1024
+    read: Callable[[SidecarRequest, "Route", Mapping[str, str]], Any] = plain_body
+    body_forms: Mapping[str, Any] = field(factory=dict)
+    answer_forms: Mapping[str, Any] = field(factory=dict)
 
 
 @define(eq=False)
@@ -292,7 +303,7 @@ class Pipeline:
         query = read_query(request.args or {}, route.query)
         if claims is not None:
             project = gate.project_of(claims, getattr(query, "project", None))
-        body = None if route.body is None else read_body(request, route.body, route.body_refusal)
+        body = None if route.body is None else route.read(request, route, path)
         call: Call[Any, Any] = Call(request, path, query, body, claims, project)
         try:
             return await route.handler(call)
@@ -348,17 +359,21 @@ async def idempotent(
     call: Call[Any, Any],
     project: Project,
     work: Callable[[Callable[[int, object], KeyRecord] | None], Awaitable[Answered]],
+    own_key: str | None = None,
 ) -> Answered:
     """Do the work of a request once per Idempotency-Key, if the request has one.
 
     :param project: where the work is done, and so remembered.
+    :param own_key: what stands in for the header, if the body itself names the request.
     :raises InvalidParameter: the key is empty or too long.
     :raises KeyReused: it came before with another body.
     """
     key = call.request.getHeader("idempotency-key")
     if key is None:
-        return await work(None)
-    if not 1 <= len(key) <= MOST_KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        if own_key is None:
+            return await work(None)
+        key = own_key
+    elif not 1 <= len(key) <= MOST_KEY_LENGTH or not (key.isascii() and key.isprintable()):
         raise InvalidParameter(
             f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable ASCII characters.", parameter="Idempotency-Key"
         )

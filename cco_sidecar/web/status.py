@@ -111,6 +111,7 @@ class Sources:
     storage: Path
     journal_troubles: Callable[[], list[str]]
     journal_bytes: Callable[[], int]
+    journal_damaged: Callable[[], int]
     results_stored: Callable[[], int]
     results_bytes: Callable[[], int]
     cache: "CacheNumbers"
@@ -165,9 +166,10 @@ class StatusAPI:
         disk = os.statvfs(sources.storage)
         troubles = sources.journal_troubles()
         unhealthy = bool(troubles)
-        degraded = sources.fullest > FULL_AT or disk.f_bavail < DISK_LOW_AT * disk.f_blocks
+        damaged = sources.journal_damaged() > 0
+        degraded = damaged or sources.fullest > FULL_AT or disk.f_bavail < DISK_LOW_AT * disk.f_blocks
         checks = Checks(
-            storage="ok" if not troubles else "unavailable",
+            storage="unavailable" if troubles else "damaged" if damaged else "ok",
             event_bus="ok" if not troubles else troubles[0],
             memory_usage_mb=round(self._process.memory_info().rss / MB, 1),
             cpu_usage_percent=self._process.cpu_percent(),
@@ -223,7 +225,7 @@ class StatusAPI:
                 active_subscriptions=sources.parked,
                 queue_depth=sources.queue_depth,
                 avg_delivery_time_ms=sources.measurements.avg_delivery_time_ms,
-                dead_letter_queue_size=0,
+                dead_letter_queue_size=sum(len(project.dead_letters) for project in sources.projects),
             ),
             performance=sources.measurements.performance(),
             timestamp=rfc3339(self._clock.seconds()),
@@ -262,6 +264,11 @@ class SidecarCollector(Collector):
             "sidecar_storage_bytes",
             "What results and event log hold on disk.",
             sources.results_bytes() + sources.journal_bytes(),
+        )
+        yield _counter(
+            "sidecar_journal_damaged",
+            "Damaged stretches that the start found.",
+            sources.journal_damaged(),
         )
         yield _counter("sidecar_events_published", "Events published.", sum(hub.published_total for hub in hubs))
         yield _counter("sidecar_events_delivered", "Events given to readers.", sum(h.delivered_total for h in hubs))

@@ -123,7 +123,7 @@ class Wire:
 
     def _is_welcome(self, line: Line, caller: Caller) -> bool:
         """Say whether the token is still good, and good for this."""
-        if self._gate.tokens.refusal_of(caller.claims) is not None:
+        if caller.reader.refused() is not None:
             return False
         try:
             self._gate.authorise(line.access, caller.claims, _NO_PATH)

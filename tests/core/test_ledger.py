@@ -5,7 +5,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 from attrs import define, field
+from twisted.internet.task import Clock
 
+from cco_sidecar.core.agent_rows import AgentRows
+from cco_sidecar.core.events.subscriptions import Subscriptions
+from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.ledger import KEY_KIND, KeyRecord, Ledger, Record, encode
 from tests.fakes import MemoryJournal
 
@@ -85,6 +89,35 @@ def test_snapshot() -> None:
         ledger.restore(encode(kind, kind))
     records = list(ledger.snapshot())
     assert records == [encode("a", "a"), encode("b", "b"), encode("a", "a"), encode("c", "c")]
+
+
+def test_snapshot_of_one_moment() -> None:
+    """Walked later, a snapshot is still the state of when it was taken, and as long as it said."""
+    clock = Clock()
+    ledger = Ledger(MemoryJournal())
+    keys, positions = Idempotency(clock), Subscriptions(ledger)
+    for keeper in (keys, positions):
+        ledger.join(keeper)
+    keys.restore(KEY_KIND, msgspec.Raw(msgspec.json.encode(KEY)))
+    subscription = positions.open("a", "x", lambda: 1)
+    before = list(ledger.snapshot())
+    snapshot = ledger.snapshot()
+    keys.restore(KEY_KIND, msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(KEY, key="later"))))
+    positions.settle(subscription, 9)
+    positions.open("a", "y", lambda: 1)
+    assert list(snapshot) == before
+    assert len(snapshot) == len(before) == 2
+    assert len(list(ledger.snapshot())) == 4
+
+
+def test_snapshot_of_counts() -> None:
+    """Counts are counted on: a snapshot has them as they were."""
+    ledger = Ledger(MemoryJournal())
+    rows = AgentRows()
+    ledger.join(rows)
+    before, snapshot = list(ledger.snapshot()), ledger.snapshot()
+    rows.totals.spawned += 1
+    assert list(snapshot) == before
 
 
 def test_one_line() -> None:

@@ -15,6 +15,7 @@ from cco_sidecar.core.results import Accepted, Report, Results
 from cco_sidecar.core.tokens import TokenBook
 from cco_sidecar.core.workflows import NextAgent
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
+from tests.core.webhook_fakes import WebhookHouse
 from tests.fakes import EventHouse, MemoryResults, numbered, outcome
 
 NEXT = NextAgent("tester", "high", "tests come after code")
@@ -34,8 +35,11 @@ class Desk:
 
     def __attrs_post_init__(self) -> None:
         house = self.events
+        around = WebhookHouse(events=house)
         book, keys = TokenBook(house.clock, house.ledger), Idempotency(house.clock)
-        self.project = Project("p", Path("/p"), house.ledger, house.hub, house.issues, book, keys)
+        self.project = Project(
+            "p", Path("/p"), house.ledger, house.hub, house.issues, book, keys, around.letters, around.webhooks
+        )
         self.results = Results(
             house.clock,
             self.store,

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,6 +207,31 @@ def test_torn_bytes_at_the_end_hurt_nobody(sidecar: Sidecar) -> None:
     assert status == 202
     assert second["sequence"] == first["sequence"] + 1
     assert "unfinished write" in sidecar.log
+
+
+def test_damage_in_the_middle_is_seen(sidecar: Sidecar) -> None:
+    """What a disk did to the log stops nobody, and stays in sight: health, metrics, log, and the file in quarantine."""
+    events = [sidecar.call("POST", "/api/events/kept", {"topic": "t", "data": n})[1]["event_id"] for n in range(3)]
+    sidecar.kill()
+    newest = max((sidecar.storage / "events" / "p").glob("*.log"))
+    text = newest.read_bytes()
+    place = text.index(f'"{events[1]}"'.encode()) + 2
+    damaged = text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :]
+    newest.write_bytes(damaged)
+    sidecar.start()
+    assert [sidecar.call("GET", f"/api/events/{event}")[0] for event in events] == [200, 404, 200]
+    status, health = sidecar.call("GET", "/health")
+    assert (status, health["status"], health["checks"]["storage"]) == (200, "degraded", "damaged")
+    with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.port}/metrics") as metrics:
+        assert b"\nsidecar_journal_damaged_total 1.0\n" in metrics.read()
+    assert "1 damaged stretches in" in sidecar.log
+    assert (sidecar.storage / "quarantine" / "events" / "p" / f"{newest.name}.1").read_bytes() == damaged
+    assert {path.suffix for path in (sidecar.storage / "events" / "p").iterdir()} == {".log"}
+    assert sidecar.call("POST", "/api/events/kept", {"topic": "t", "data": 3})[0] == 202
+    sidecar.stop()
+    sidecar.start()
+    assert sidecar.call("GET", "/health")[1]["status"] == "healthy"
+    assert [sidecar.call("GET", f"/api/events/{event}")[0] for event in events] == [200, 404, 200]
 
 
 def test_a_parked_poll_is_answered_at_shutdown(sidecar: Sidecar) -> None:

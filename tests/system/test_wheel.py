@@ -174,7 +174,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"].split("\n")
-    declared = {_plain(re.split(r"[ <>=]", line)[0]) for line in lines if line.strip()}
+    declared = {_plain(re.split(r"[\[ <>=]", line)[0]) for line in lines if line.strip()}
     found = packages_distributions()
     used = {module: {_plain(name) for name in found[module]} for module in set(imported(PACKAGE))}
     assert [module for module, names in used.items() if not names & declared] == []

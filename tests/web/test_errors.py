@@ -2,11 +2,14 @@
 
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import jwt
+import psutil
 import pytest
 from attrs import frozen
 
@@ -14,7 +17,8 @@ from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.web.errors import STATUS
 from tests.conftest import LoggedFailures
 from tests.web.forging import LONG_AGO, signed
-from tests.web.sidecar import Answer, Client, Sidecar, unique
+from tests.web.sidecar import Answer, Client, Sidecar, unique, until
+from tests.writers import writer_of
 
 CONTRACT: Mapping[str, set[int]] = {
     "AUTH_001": {401}, "AUTH_002": {401}, "AUTH_004": {401},
@@ -328,12 +332,16 @@ def foreign_publisher(world: World) -> Answer:
 def log_broken(world: World) -> Answer:
     sidecar = world.start()
     agent = sidecar.agent()
-    world.patch.setattr(os, "write", failing_write(sidecar.storage, errno.EIO))
     answer = agent.post("/api/events/x", EVENT)
-    world.patch.undo()
-    # After a failed write nobody knows what is on the disk: nothing more is taken, reading goes on.
+    while answer.status == 202 or "restarted" not in answer.json["message"]:
+        writer = writer_of(sidecar.storage / "events" / "alpha")
+        with suppress(psutil.NoSuchProcess):
+            if writer is not None:
+                writer.kill()
+        answer = agent.post("/api/events/x", EVENT)
+    # When its writers die again and again, nothing more is taken; reading goes on.
     agent.post("/api/events/x", EVENT).refused(503, "EVT_001")
-    assert agent.get("/api/events").ok()["events"] == []
+    assert agent.get("/api/events").ok()["events"]
     assert sidecar.admin.get("/readyz").status == 503
     assert sidecar.admin.get("/health").json["status"] == "unhealthy"
     return answer
@@ -343,11 +351,16 @@ def log_broken(world: World) -> Answer:
 def log_full(world: World) -> Answer:
     sidecar = world.start()
     agent = sidecar.agent()
-    with world.patch.context() as patch:
-        patch.setattr(os, "write", failing_write(sidecar.storage, errno.ENOSPC))
-        answer = agent.post("/api/events/x", EVENT)
-        assert answer.headers["Retry-After"]
+    directory = sidecar.storage / "events" / "alpha"
+    writer = writer_of(directory)
+    assert writer is not None
+    writer.rlimit(resource.RLIMIT_FSIZE, (max(path.stat().st_size for path in directory.iterdir()), -1))
+    answer = agent.post("/api/events/x", EVENT)
+    assert answer.headers["Retry-After"]
     assert agent.get("/api/events").ok()["events"] == []
+    assert sidecar.admin.get("/readyz").status == 503
+    writer.rlimit(resource.RLIMIT_FSIZE, (-1, -1))
+    until(lambda: sidecar.admin.get("/readyz").status == 200, "that it looks by itself whether there is room")
     agent.publish("space_again")
     assert [event["event_type"] for event in agent.wait("*")["events"]] == ["space_again"]
     return answer

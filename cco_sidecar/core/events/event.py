@@ -10,12 +10,19 @@ from cco_sidecar.core.events.fields import EventFields
 
 Priority = Literal["low", "normal", "high"]
 
+Extensions = dict[str, str | int | bool]
+"""Attributes that a CloudEvent brought with it and that have no place of their own in an event."""
+
 SIDECAR = "sidecar"
 """The publisher of what the sidecar itself has to say; no token has this subject."""
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as contract section 5 shows it; ``timestamp`` is RFC 3339, ``data`` any JSON."""
+    """An event as contract section 5 shows it; ``timestamp`` is RFC 3339, ``data`` any JSON.
+
+    ``replayed_from`` is there in replayed events alone: the id of the event that this one repeats; ``extensions`` in
+    those that came as CloudEvents with attributes of their own.
+    """
 
     event_id: str
     sequence: int
@@ -31,14 +38,21 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority
     ttl_seconds: int
     timestamp: str
+    extensions: Extensions | msgspec.UnsetType = msgspec.UNSET
+    replayed_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _OnlyData(msgspec.Struct):
     data: Any
 
 
+class _OnlyText(msgspec.Struct):
+    data: msgspec.Raw
+
+
 _encode = msgspec.json.Encoder().encode
 _data_of = msgspec.json.Decoder(_OnlyData).decode
+_text_of = msgspec.json.Decoder(_OnlyText).decode
 
 
 @define(frozen=True, eq=False)
@@ -67,12 +81,34 @@ class Event:
     def fields(self) -> EventFields:
         """Give the event as filters look at it; the data is decoded for it, so make it once for many filters."""
         body = self.body
-        return EventFields({name: getattr(body, name) for name in _ENVELOPE}, _data_of(self.encoded).data)
+        envelope = {name: getattr(body, name) for name in _ENVELOPE}
+        for name in _RARE:
+            if envelope[name] is msgspec.UNSET:
+                del envelope[name]  # a missing field matches nothing
+        return EventFields(envelope, _data_of(self.encoded).data)
+
+    @property
+    def data(self) -> msgspec.Raw:
+        """The JSON text of the event's data."""
+        return _text_of(self.encoded).data
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it repeats an earlier event: nothing may follow from it a second time."""
+        return self.body.replayed_from is not msgspec.UNSET
+
+    def as_replay(self) -> "Event":
+        """Give the same event, marked as one that is given again."""
+        name = self.body.event_id
+        body = msgspec.structs.replace(self.body, replayed_from=name)
+        text = b'%b,"replayed_from":"%b"}' % (self.encoded[:-1], name.encode())
+        return Event(body, self.at, self.expires_at, text)
 
 
 _NOTHING = msgspec.Raw()
 
 _ENVELOPE = tuple(name for name in EventBody.__struct_fields__ if name != "data")
+_RARE = ("extensions", "replayed_from")
 
 _CURSOR = re.compile(r"(?:c|evt)-([0-9a-f]{8})-([0-9]{1,18})")
 _DOWN_CURSOR = re.compile(r"d-([0-9a-f]{8})-([0-9]{1,18})-([0-9]{1,18})")

@@ -17,6 +17,7 @@ from attrs import define, field
 ENVELOPE_FIELDS = frozenset({
     *("event_id", "sequence", "event_type", "topic", "publisher", "agent_type", "project_id", "issue_id", "data"),
     *("correlation_id", "references", "priority", "ttl_seconds", "timestamp", "replayed_from"),
+    "extensions",
 })  # fmt: skip
 """What ``event.`` can name."""
 

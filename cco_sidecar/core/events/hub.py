@@ -8,9 +8,19 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from cco_sidecar.core.events.event import Event, EventBody, Priority, cursor, down_cursor, event_id, parse_cursor
+from cco_sidecar.core.events.event import (
+    Event,
+    EventBody,
+    Extensions,
+    Priority,
+    cursor,
+    down_cursor,
+    event_id,
+    parse_cursor,
+)
 from cco_sidecar.core.events.fanout import FanOut
 from cco_sidecar.core.events.following import Followers
+from cco_sidecar.core.events.replays import Replays
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.starting import Log
@@ -25,8 +35,7 @@ from cco_sidecar.errors import NotFound, Refusal
 _log = Logger()
 
 
-@frozen
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """An event before it is numbered; ``data`` is JSON text, checked already."""
 
     event_type: str
@@ -39,10 +48,11 @@ class Draft:
     references: Sequence[str] = ()
     priority: Priority = "normal"
     ttl_seconds: int = 86400
+    extensions: Extensions | msgspec.UnsetType = msgspec.UNSET
+    replayed_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
-@frozen
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """An event that is on disk, and the agents whose parked polls it ended."""
 
     event: Event
@@ -83,20 +93,22 @@ class EventHub:
     waiters: Waiters = field(init=False)
     _fan_out: FanOut = field(init=False)
     followers: Followers = field(init=False)
+    replays: Replays = field(init=False)
     log_id: str = ""
     published_total: int = 0
     delivered_total: int = 0
     _sequence: int = 0  # the last given; events up to it may still be on their way to the disk
     _shown: int = 0  # the last that is on disk
     _last_at: float = 0.0
-    _observers: list[Callable[[Event], None]] = field(factory=list)
+    _observers: list[tuple[Callable[[Event], None], bool]] = field(factory=list)
     _draining: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.waiters = Waiters(self._wheel, self._room, self._time_is_up)
         self._fan_out = FanOut(self._clock, self._deliver)
         self.followers = Followers(self._clock, self._room, self._places, self._gave)
-        self.observe(self.followers.show)
+        self.observe(self.followers.show, replays=True)
+        self.replays = Replays(self._clock, self._room, self._places, self._publish_again, self._gave, self._new_log_id)
 
     def open(self) -> None:
         """Begin, after recovery; a new log gets its id."""
@@ -107,9 +119,13 @@ class EventHub:
         self._sequence = self._shown = max(self._shown, self.subscriptions.furthest)
         self.ring.evict(self._clock.seconds())
 
-    def observe(self, observer: Callable[[Event], None]) -> None:
-        """Call ``observer`` with every event once it is on disk."""
-        self._observers.append(observer)
+    def observe(self, observer: Callable[[Event], None], *, replays: bool = False) -> None:
+        """Call ``observer`` with every event once it is on disk.
+
+        :param replays: also with events that repeat earlier ones. Whoever acts on events must not have them: nothing
+            may happen twice because somebody looks at it again.
+        """
+        self._observers.append((observer, replays))
 
     @property
     def sequence(self) -> int:
@@ -145,6 +161,30 @@ class EventHub:
         done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
         return done.addCallback(lambda _: self._show(event))
 
+    def _publish_again(self, event: Event, topic: str | None) -> "Deferred[Published]":
+        """Publish an event anew, as it was but for number, time and (if one is given) topic, and marked as a replay.
+
+        It keeps its publisher, also where that is the sidecar: these are that publisher's words, and nobody else can
+        choose them.
+        """
+        body = event.body
+        return self.publish(
+            Draft(
+                event_type=body.event_type,
+                topic=topic or body.topic,
+                publisher=body.publisher,
+                agent_type=body.agent_type,
+                issue_id=body.issue_id,
+                data=event.data,
+                correlation_id=body.correlation_id,
+                references=body.references,
+                priority=body.priority,
+                ttl_seconds=body.ttl_seconds,
+                extensions=body.extensions,
+                replayed_from=body.event_id,
+            )
+        )
+
     def _number(self, draft: Draft) -> Event:
         self._sequence += 1
         # Never backwards, so that a time finds its place by bisection; whole milliseconds, as readers see it.
@@ -164,6 +204,8 @@ class EventHub:
             priority=draft.priority,
             ttl_seconds=draft.ttl_seconds,
             timestamp=rfc3339(self._last_at),
+            extensions=draft.extensions,
+            replayed_from=draft.replayed_from,
         )
         return Event.of(body, self._last_at)
 
@@ -172,7 +214,9 @@ class EventHub:
         self.published_total += 1
         woken = self.waiters.claim(event)
         self._fan_out.give(event, woken)
-        for observer in self._observers:
+        for observer, wants_replays in self._observers:
+            if event.is_replay and not wants_replays:
+                continue
             try:
                 observer(event)
             except Exception:  # noqa: BLE001 - one observer's mistake must not take the publisher's answer
@@ -220,8 +264,14 @@ class EventHub:
         :param subscription: a name for the position; None for the one that the selection names.
         :param ack: a cursor up to which the reader has everything.
         :raises InvalidParameter: ``since`` or ``ack`` is no place in this log, or there are too many subscriptions.
+        :raises NotFound: ``subscription`` names a replay that is not there, or not for this reader.
         :raises TooManyPolls: nothing is there yet, and there is no place to park.
         """
+        replay = self.replays.named(subscription, reader)
+        if replay is not None:
+            return self.replays.readers.wait(
+                replay, reader, selection, since=since, ack=ack, limit=limit, seconds=seconds
+            )
         self.ring.evict(self._clock.seconds())  # first, so that whoever lost something by it is told
         if since is not None or reader.agent is None:
             window = self._places().after(since or "earliest")
@@ -236,6 +286,9 @@ class EventHub:
 
     def delivery_before(self, reader: Reader, selection: Selection, subscription: str | None) -> Delivery | None:
         """Give the reader's answer that is still on its way on this subscription, so that it can be asked after."""
+        replay = self.replays.named(subscription, reader)
+        if replay is not None:
+            return replay.place.offered
         if reader.agent is None:
             return None
         return self.subscriptions.offered(reader.agent, subscription or selection.key)
@@ -272,6 +325,8 @@ class EventHub:
         return parked
 
     def _scan(self, selection: Selection, start: int, limit: int) -> tuple[list[Event], bool, int]:
+        if start >= self._shown:
+            return [], False, start
         now = self._clock.seconds()
         found: list[Event] = []
         for event in self.ring.after(start):
@@ -297,6 +352,7 @@ class EventHub:
         """End the polls that are parked, and the streams, under these tokens."""
         ended = frozenset(token_ids)
         self.followers.end_tokens(ended, refusal)
+        self.replays.readers.end_tokens(ended, refusal)
         for waiter in self.waiters.parked():
             if waiter.reader.token_id in ended:
                 self.waiters.refuse(waiter, refusal)
@@ -304,6 +360,7 @@ class EventHub:
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End the polls, the streams and the subscriptions of an agent that is gone."""
         self.followers.end_agent(agent, refusal)
+        self.replays.readers.end_agent(agent, refusal)
         for waiter in self.waiters.parked():
             if waiter.reader.agent == agent:
                 self.waiters.refuse(waiter, refusal)
@@ -313,6 +370,7 @@ class EventHub:
         """Answer every parked poll, empty and with its cursor unmoved, end every stream, and park no more."""
         self._draining = True
         self.followers.drain()
+        self.replays.drain()
         for waiter in self.waiters.parked():
             self.waiters.release(waiter, Answer([], waiter.start, gap=waiter.gap))
 

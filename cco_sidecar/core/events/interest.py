@@ -60,6 +60,8 @@ class InterestIndex:
 
     def wanting(self, event: Event) -> "list[Waiter]":
         """Give the polls that want ``event``, in the order they came."""
+        if not self._polls:
+            return []
         fields: EventFields | None = None
 
         def fields_once() -> EventFields:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import Any
 
 from attrs import define, field
 
@@ -10,7 +11,8 @@ from cco_sidecar.core.events.event import Event
 MOST_BYTES = 256 * 1024 * 1024
 """How much the retained events of a project may take, however few they are: any agent may publish 1 MiB at a time."""
 
-_COMPACT_AT = 16
+_COMPACT_AT = 1024
+_GONE: Any = None
 
 
 @define(eq=False)
@@ -25,7 +27,7 @@ class Ring:
     evicted_at: float = 0.0
     """When that was published, in seconds since the epoch."""
     _events: list[Event] = field(factory=list)
-    _start: int = 0  # events before it are gone; the list is cut now and then, and what is gone may be large
+    _start: int = 0  # places before it hold nothing; the list is cut now and then
     size_bytes: int = 0
 
     def __len__(self) -> int:
@@ -43,14 +45,16 @@ class Ring:
 
     def append(self, event: Event) -> None:
         """Add the newest event; the oldest goes when there is no room."""
-        self._events.append(event)
+        events = self._events
+        events.append(event)
         self.size_bytes += len(event.encoded)
-        while len(self) > self._max_events or self.size_bytes > self._max_bytes:
+        while len(events) - self._start > self._max_events or self.size_bytes > self._max_bytes:
             self._drop_oldest()
 
     def evict(self, now: float) -> None:
         """Remove what is past the retention time."""
-        while len(self) and self._events[self._start].at + self._retention_seconds <= now:
+        ends = now - self._retention_seconds
+        while self._start < len(self._events) and self._events[self._start].at <= ends:
             self._drop_oldest()
 
     def evict_through(self, sequence: int, at: float = 0.0) -> None:
@@ -65,6 +69,7 @@ class Ring:
         self.evicted_through = gone.sequence
         self.evicted_at = gone.at
         self.size_bytes -= len(gone.encoded)
+        self._events[self._start] = _GONE  # it may be large
         self._start += 1
         if self._start >= _COMPACT_AT:
             del self._events[: self._start]
@@ -89,6 +94,11 @@ class Ring:
         if index < self._start or self._events[index].sequence != sequence:
             return None
         return self._events[index]
+
+    def current(self, sequence: int, now: float) -> Event | None:
+        """Give the event of that number, if it is retained and its own time is not over."""
+        event = self.get(sequence)
+        return None if event is None or event.expires_at <= now else event
 
     def sequence_at(self, seconds: float) -> int:
         """Give the sequence of the newest event that is older than a time (0 if there is none)."""

@@ -33,7 +33,7 @@ class Reader:
 class Answer:
     """What a wait ends with: events in order, and the sequence after which to go on.
 
-    Those whom one event wakes are given the very same list.
+    Those whom one event wakes are given the very same list. ``replay`` is the state of the replay that was waited for.
     """
 
     events: Sequence[Event]
@@ -42,6 +42,7 @@ class Answer:
     timeout: bool = False
     gap: bool = False
     delivery: Delivery | None = None
+    replay: str | None = None
 
 
 @define(eq=False)

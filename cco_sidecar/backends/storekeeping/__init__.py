@@ -1,0 +1,1 @@
+"""Looking after a storage from outside: is it whole, carry it away, bring it back."""

@@ -1,0 +1,1 @@
+"""Webhooks on the network and their secrets on disk."""
