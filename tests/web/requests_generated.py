@@ -119,7 +119,10 @@ HARMLESS: Sequence[Header] = (
     (b"Connection: ", b"keep-alive"),
     (b"Accept-Language: ", b"de"),
 )
-OFTEN = ("architect", "coder", "clerk", "topical", "admin", "beta", "stranger", "ending", "ageing", "dying", "mortal")
+OFTEN = (
+    *("architect", "admin", "architect", "coder", "clerk", "topical"),
+    *("beta", "stranger", "ending", "ageing", "dying", "mortal"),
+)
 SELDOM = ("narrow", "expired", "gone", "gamma", "foreign", "forged", "early")
 
 
@@ -297,7 +300,7 @@ def request(dice: Dice, cast: Mapping[str, bytes], favourite: str) -> bytes:
     """Make a request."""
     who = favourite if not dice.chance(35) else dice.pick(OFTEN) if not dice.chance(15) else dice.pick(SELDOM)
     draft = (wait if dice.chance(50) else publish)(dice, cast[who])
-    wrongs = dice.pick((0, 0, 0, 0, 0, 0, 0, 1, 1, 2))
+    wrongs = dice.pick((0, 0, 0, 0, 0, 0, 0, 0, 1, 2))
     for _ in range(wrongs):
         dice.pick(WRONGS)(dice, draft)
     text = draft.text()

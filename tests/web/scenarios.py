@@ -45,7 +45,7 @@ def _piled_up(dice: Dice, world: World, favourite: str) -> Step:
 
 def _cut(dice: Dice, text: bytes) -> tuple[bytes, ...]:
     """Cut some of what is sent into pieces, one in a while into bytes."""
-    if not dice.chance(10) or not text:
+    if not dice.chance(7) or not text:
         return (text,)
     if len(text) < 1500 and dice.chance(10):
         return tuple(text[at : at + 1] for at in range(len(text)))
