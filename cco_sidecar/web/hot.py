@@ -135,7 +135,7 @@ class Hot:
         """The peer is gone; what was begun goes on, and nobody is told."""
 
     def failed(self, failure: Failure) -> None:
-        """Answer with a refusal."""
+        """Answer with a refusal, or for a mistake of ours."""
         if failure.check(CancelledError):
             return  # the peer is gone: there is nobody to answer
         refusal = failure.value
@@ -212,7 +212,7 @@ class Waiting(Hot):
         except Refusal:
             self.failed(Failure())
             return
-        self._waiting.addCallbacks(self.answered, self.failed)
+        self._waiting.addCallback(self.answered).addErrback(self.failed)
 
     def hung_up(self) -> None:
         """The peer is gone: its place is free at once."""
