@@ -19,7 +19,8 @@ def test_a_mistake_in_answering(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
 ) -> None:
     """Whatever goes wrong in answering, the answer is the contract's, and the connection goes on."""
-    agent = sidecar.agent()
+    agent, wire = sidecar.agent(), sidecar.wire()
+    request = agent.raw("POST", "/api/events/x", b'{"topic":"t","data":1}')
     with sidecar.connection() as connection:
         with monkeypatch.context() as patch:
             patch.setattr(EventsAPI, "waited", broken)
@@ -27,8 +28,11 @@ def test_a_mistake_in_answering(
         agent.ask(connection, "GET", "/api/events/wait/x", timeout=0).ok()
         with monkeypatch.context() as patch:
             patch.setattr("cco_sidecar.web.hot.publish_answer", broken)
-            agent.ask(connection, "POST", "/api/events/x", {"topic": "t", "data": 1}).refused(500, "INTERNAL")
-        agent.ask(connection, "POST", "/api/events/x", {"topic": "t", "data": 1}).ok(202)
+            wire.send(request)
+            wire.answer("POST").refused(500, "INTERNAL")
+        wire.send(request)
+        wire.answer("POST").ok(202)
+        wire.close()
     assert len(logged_failures.flush(ZeroDivisionError)) == 2
 
 
@@ -42,14 +46,18 @@ def test_both_paths_share_a_connection(sidecar: Sidecar, monkeypatch: pytest.Mon
         published(self, told)
 
     monkeypatch.setattr(Publishing, "published", watched)
-    agent = sidecar.agent()
-    body = json.dumps({"topic": "t", "data": {}}).encode()
-    with sidecar.connection() as connection:
-        for number in range(3):
-            agent.ask(connection, "POST", "/api/events/x", body).ok(202)
-            agent.ask(connection, "POST", "/api/events/x", body, headers={"Idempotency-Key": f"k{number}"}).ok(202)
-            agent.ask(connection, "GET", "/api/events", limit=1).ok()
-            assert agent.ask(connection, "GET", "/api/events/wait/x", timeout=0).ok()["events"]
+    agent, wire = sidecar.agent(), sidecar.wire()
+    body = b'{"topic":"t","data":{}}'
+    for number in range(3):
+        wire.send(agent.raw("POST", "/api/events/x", body))
+        wire.answer().ok(202)
+        wire.send(agent.raw("POST", "/api/events/x", body, f"Idempotency-Key: k{number}"))
+        wire.answer().ok(202)
+        wire.send(agent.raw("GET", "/api/events?limit=1"))
+        wire.answer().ok()
+        wire.send(agent.raw("GET", "/api/events/wait/x?timeout=0"))
+        assert len(wire.answer().ok()["events"]) == 2
+    wire.close()
     assert taken == ["POST /api/events/<event_type>"] * 3
 
 
