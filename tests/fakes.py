@@ -173,10 +173,11 @@ class MemoryStorage:
     journal: MemoryJournal = field(init=False)
     _full: bool = False
     _snapshot: Callable[[], Iterable[bytes]] = list
+    _horizon: Callable[[], int] = int
 
     def open(self, snapshot: Callable[[], Snapshot], mark: Callable[[], int], horizon: Callable[[], int]) -> IJournal:
         self.journal = MemoryJournal(list(self.records), self.held)
-        self._snapshot = snapshot
+        self._snapshot, self._horizon = snapshot, horizon
         return self.journal
 
     def recover(self, apply: Callable[[bytes], None]) -> None:
@@ -204,7 +205,8 @@ class MemoryStorage:
 
     def rotate(self) -> None:
         if not self._full:
-            events = [record for record in self.journal.records if record.startswith(b'{"k":"event"')]
+            horizon = self._horizon()
+            events = [record for record in self.journal.records if _event_number(record) > horizon]
             self.journal.records = [*events, *self._snapshot()]
 
     def crash(self, kept: float = 0.0) -> "MemoryStorage":
@@ -215,6 +217,14 @@ class MemoryStorage:
         self.settle()
         self.journal.close()
         return MemoryStorage(list(self.journal.records), self.held)
+
+
+def _event_number(record: bytes) -> int:
+    """Give an event's number; 0 for what is none."""
+    if not record.startswith(b'{"k":"event"'):
+        return 0
+    body = msgspec.json.decode(record)["b"]
+    return int(body["sequence"] if isinstance(body, dict) else body)
 
 
 @implementer(IReactorFromThreads)
@@ -379,6 +389,31 @@ class EventHouse:
         token_id = token or f"token of {agent}"
         return Reader(agent, issue, token_id, lambda: self.dead.get(token_id), agent)
 
+    def draft(
+        self,
+        event_type: str = "t",
+        *,
+        data: object = None,
+        topic: str = "work",
+        publisher: str = "p1",
+        ttl_seconds: int = 86400,
+        issue_id: str | None = "i",
+        correlation_id: str | None = None,
+        priority: Priority = "normal",
+    ) -> Draft:
+        """Make an event that is not numbered yet."""
+        return Draft(
+            event_type,
+            topic,
+            publisher,
+            "python-specialist",
+            issue_id,
+            msgspec.Raw(msgspec.json.encode(data)),
+            correlation_id,
+            ttl_seconds=ttl_seconds,
+            priority=priority,
+        )
+
     def publish(
         self,
         event_type: str = "t",
@@ -393,15 +428,14 @@ class EventHouse:
         key_for: Callable[[Event], KeyRecord] | None = None,
     ) -> "list[Published | BaseException]":
         """Publish, and give a list that gets the outcome."""
-        draft = Draft(
+        draft = self.draft(
             event_type,
-            topic,
-            publisher,
-            "python-specialist",
-            issue_id,
-            msgspec.Raw(msgspec.json.encode(data)),
-            correlation_id,
+            data=data,
+            topic=topic,
+            publisher=publisher,
             ttl_seconds=ttl_seconds,
+            issue_id=issue_id,
+            correlation_id=correlation_id,
             priority=priority,
         )
         return outcome(self.hub.publish(draft, key_for))

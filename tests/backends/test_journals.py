@@ -1,6 +1,7 @@
 """What every journal promises (`IJournal`), the one on disk and the one that the tests of the core stand on."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,12 @@ def test_interface(life: Life) -> None:
 def test_order(life: Life, end: Callable[[Life], Life]) -> None:
     """What is acknowledged is so in the order of the calls, and comes back in that order, with the notes among it."""
     order: list[int] = []
+
+    def written(number: int, _: None) -> None:
+        order.append(number)
+
     for number in (1, 2, 3):
-        life.journal.append(record(number)).addCallback(lambda _, number=number: order.append(number))
+        life.journal.append(record(number)).addCallback(partial(written, number))
         life.journal.note(record(number + 10))
     assert order == []
     life.storage.settle()
