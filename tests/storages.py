@@ -65,8 +65,12 @@ class FileStorage:
 
     def settle(self) -> None:
         """See `Storage`."""
-        if not self._full:
+        self._work_on()
+        while self.journal.trouble is not None and not self._full:
             self.clock.advance(AGAIN_SECONDS)  # what was refused is tried again
+            self._work_on()
+
+    def _work_on(self) -> None:
         idle = outcome(self.journal.flush())
         while self.step():
             pass
@@ -91,6 +95,8 @@ class FileStorage:
 
     def crash(self, kept: float = 0.0) -> "FileStorage":
         """See `Storage`; what is on disk of a batch may end in the middle of a line."""
+        if kept:
+            self.clock.advance(0)  # the writer has it in hand
         for order, payload, _ in self.writer.asked:
             if order != b"write":
                 if kept >= 0.5 and not self._full:

@@ -879,3 +879,15 @@ def test_log_state_is_written_first() -> None:
         "evicted_through": 0,
         "evicted_at": 0.0,
     }
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_times_never_go_back(snapshot: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """An event is not older than those before it, though these are gone, and the clock was set back."""
+    house = EventHouse(retention_seconds=60.0)
+    before = published(house.publish()).event
+    house.clock.advance(100)
+    house.poll()
+    house.clock.advance(-200)
+    after = published(house.restart(snapshot=snapshot).publish()).event
+    assert after.at >= before.at

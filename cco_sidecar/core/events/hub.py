@@ -443,6 +443,7 @@ class EventHub:
             self.log_id = state.id
             self._sequence = self._shown = max(self._sequence, state.sequence)
             self.ring.evict_through(state.evicted_through, state.evicted_at)
+            self._last_at = max(self._last_at, state.evicted_at)
             return
         text = bytes(body)
         event = msgspec.json.decode(text, type=EventBody)
