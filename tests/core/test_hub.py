@@ -882,7 +882,7 @@ def test_log_state_is_written_first() -> None:
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_times_never_go_back(snapshot: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_times_never_go_back(snapshot: bool) -> None:
     """An event is not older than those before it, though these are gone, and the clock was set back."""
     house = EventHouse(retention_seconds=60.0)
     before = published(house.publish()).event

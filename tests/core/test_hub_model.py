@@ -41,7 +41,7 @@ class HubOnFiles(HubMachine):
             shutil.rmtree(self.directory)
 
     @rule(done=st.booleans())
-    def writer_dies(self, done: bool) -> None:  # noqa: FBT001
+    def writer_dies(self, done: bool) -> None:
         """What it had in hand is refused and never seen; another one goes on."""
         assert isinstance(self.house.storage, FileStorage)
         self.may_refuse = True
