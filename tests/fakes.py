@@ -185,10 +185,12 @@ class MemoryStorage:
             apply(record)
 
     def step(self) -> bool:
-        if not self.journal.waiting:
-            return False
         if self._full:
-            self.journal.refuse(StorageFull("The disk is full."))
+            first = next((number for number, (_, done) in enumerate(self.journal.waiting, 1) if done is not None), 0)
+            if first:
+                self.journal.refuse(StorageFull("The disk is full."), first)
+            return bool(first)
+        if not self.journal.waiting:
             return False
         self.journal.write()
         return True

@@ -234,6 +234,7 @@ class HubMachine(RuleBasedStateMachine):
         self.gone = 0
         self.gone_at = 0.0
         self.cursors = [0]
+        self.nobody_is_before_them = True  # those whose turn to be answered is still to come
         self.tags = 0
         self.age = 0  # of this life, in steps
         self.flying: list[Flight] = []
@@ -382,15 +383,17 @@ class HubMachine(RuleBasedStateMachine):
         self.flying = [flight for flight in self.flying if not flight.seen]
         shown = [(flight.published or flight.seen[0], flight) for flight in landed if not _not_published(flight)]
         shown.sort(key=lambda pair: pair[0].event.sequence)
-        free = not any(poll.claimed for poll in self.polls)
+        free = self.nobody_is_before_them
         for published, flight in shown:
             self._shown(published, flight)
         for flight in filter(_not_published, landed):
             self._not_shown(flight)
         if len(shown) == 1 and free:
-            # Nobody was before them: the first have been answered already.
+            # The first have been answered already.
             claimed = [poll for poll in self.polls if poll.claimed]
             assert all(poll.ending for poll in claimed[:SLICE])
+        if sum(1 for poll in self.polls if poll.claimed) > SLICE:
+            self.nobody_is_before_them = False
         self._answered()
 
     def _shown(self, published: Published, flight: Flight) -> None:
@@ -500,6 +503,16 @@ class HubMachine(RuleBasedStateMachine):
         self.full = self.may_refuse = True
         self.house.storage.fill()
 
+    @precondition(lambda self: self.flying and not self.full)
+    @rule()
+    def disk_is_full_for_a_moment(self) -> None:
+        """What it was just asked to write is refused, what comes behind that is not."""
+        self.may_refuse = True
+        self.house.storage.fill()
+        self.house.storage.step()
+        self.house.storage.heal()
+        self._land()
+
     @precondition(lambda self: self.full)
     @rule()
     def disk_has_room(self) -> None:
@@ -593,12 +606,26 @@ class HubMachine(RuleBasedStateMachine):
         if given is not None:
             self.open.append(given)
 
-    @precondition(lambda self: len(self.polls) < MOST_POLLS - 6)
-    @rule(crowd=st.lists(st.tuples(agents, wants), min_size=3, max_size=6), seconds=st.sampled_from([20, 200]))
-    def crowd(self, crowd: list[tuple[str, Want]], seconds: int) -> None:
-        """Many wait at the same time."""
-        for number, (agent, want) in enumerate(crowd):
-            self.wait(agent, want, f"worker {number}" if number % 2 else None, 2, seconds, None, 0)
+    @precondition(lambda self: len(self.polls) < MOST_POLLS - 8)
+    @rule(
+        want=wants,
+        size=st.integers(3, 8),
+        seconds=patience,
+        woken=st.booleans(),
+        then=st.sampled_from([None, None, 30]),
+    )
+    def crowd(self, want: Want, size: int, seconds: int, woken: bool, then: int | None) -> None:
+        """Many wait for the same, and are woken slice by slice; the time may be up before the last ones' turn."""
+        for number in range(size):
+            agent = AGENTS[number % len(AGENTS)]
+            if number % 2:
+                self.wait(agent, want, f"worker {number}", 2, seconds, None, 0)
+            else:
+                self.wait_since(agent, want, "latest", 0, 2, seconds)
+        if woken:
+            self.publish(want.types[0] if want.types else "x", want.topic or "work", "red", 3, 86400, 0, settled=True)
+        if then is not None:
+            self.time_passes(then)
 
     @rule(agent=agents, want=wants, name=names, limit=limits)
     def read_all(self, agent: str, want: Want, name: str | None, limit: int) -> None:
@@ -678,12 +705,13 @@ class HubMachine(RuleBasedStateMachine):
         self._answered()
         assert before - len(self.polls) <= SLICE
 
-    @rule(seconds=st.sampled_from([0, 1, 7, 30, 130]))
+    @rule(seconds=st.sampled_from([0, 1, 5, 30, 50, 120]))
     def time_passes(self, seconds: int) -> None:
         """Polls whose time is up are answered, empty; events end; retention takes the old."""
         self.house.clock.advance(seconds)
         self._answered()
         assert not any(poll.claimed for poll in self.polls)
+        self.nobody_is_before_them = True
         for poll in [poll for poll in self.polls if poll.until <= self.now]:
             self._ending(poll, [], self.last, timeout=True)
             self._pass_over(poll)
@@ -815,6 +843,7 @@ class HubMachine(RuleBasedStateMachine):
     def _next_life(self, storage: Storage, *, orderly: bool) -> None:
         self.full = self.may_refuse = False
         self.age = 0
+        self.nobody_is_before_them = True
         self.polls, self.streams = [], []
         for call in list(self.house.clock.getDelayedCalls()):
             call.cancel()
