@@ -8,10 +8,12 @@ import pytest
 from attrs import define, field
 from zope.interface.verify import verifyObject
 
+from cco_sidecar.backends.quarantine import Quarantine
+from cco_sidecar.backends.recovery import LEAST_EVENT_BYTES, Recovery, recover_segments
 from cco_sidecar.core.ledger import Snapshot
 from cco_sidecar.errors import EventLogUnavailable, Refusal, StorageFull
 from cco_sidecar.interfaces import IJournal
-from tests.fakes import MemoryStorage, Storage, outcome
+from tests.fakes import EventHouse, MemoryStorage, Storage, outcome
 from tests.storages import FileStorage
 
 STATE = b'{"k":"state","b":7}'
@@ -184,3 +186,21 @@ def test_state(life: Life, *, settled: bool) -> None:
     found = life.crash().found
     assert [text for text in found if text.startswith(b'{"k":"event"')] == [record(1), record(2)]
     assert found.index(STATE) < found.index(record(2))
+
+
+def test_events_that_may_be_lost(tmp_path: Path) -> None:
+    """An event at the end of the log that has become unreadable is counted; a torn line that is none is not."""
+    house = EventHouse(storage=FileStorage(tmp_path / "log"))
+    for _ in range(3):
+        house.publish()
+        house.storage.settle()
+    house.storage.crash()
+    newest = max((tmp_path / "log").glob("*.log"))
+    text = newest.read_bytes()
+    start = text.rindex(b'{"cco"')
+    assert len(text) - start > LEAST_EVENT_BYTES
+    newest.write_bytes(text[: start + 20] + b"?" + text[start + 21 :])
+    found = recover_segments(tmp_path / "log", lambda _: None, lambda: 0, Quarantine(tmp_path, ("quarantine",)))
+    assert found.recovery.most_lost == 1
+    assert Recovery(7, LEAST_EVENT_BYTES - 1, 0).most_lost == 0
+    assert Recovery(7, 0, 1).most_lost > 8 * 1024 * 1024 // LEAST_EVENT_BYTES

@@ -400,7 +400,12 @@ class HubMachine(RuleBasedStateMachine):
         fact = self._fact(published.event)
         self._retain()
         if flight.key is not None:
-            self.keys[flight.key] = Key(flight.body, published.event.body.event_id, flight.began, self.now)
+            self.keys[flight.key] = Key(
+                flight.body,
+                published.event.body.event_id,
+                min(flight.began, self.now),
+                max(flight.began, self.now),
+            )
         woken = [poll for poll in self.polls if poll.claimed is None and poll.want.takes(fact)]
         for poll in woken:
             poll.claimed = fact.sequence

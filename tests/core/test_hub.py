@@ -891,3 +891,13 @@ def test_times_never_go_back(snapshot: bool) -> None:
     house.clock.advance(-200)
     after = published(house.restart(snapshot=snapshot).publish()).event
     assert after.at >= before.at
+
+
+def test_events_that_may_be_lost() -> None:
+    """Numbers that lost events may have had are not given again, also not after the next restart; they are places."""
+    house = EventHouse()
+    house.publish_many(3)
+    house.hub.open(5)
+    again = house.restart()
+    assert again.poll(since=again.hub.cursor(8)).timeout is True
+    assert published(again.publish()).event.sequence == 9
