@@ -882,3 +882,25 @@ def test_log_state_is_written_first() -> None:
         "evicted_through": 0,
         "evicted_at": 0.0,
     }
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_times_never_go_back(snapshot: bool) -> None:
+    """An event is not older than those before it, though these are gone, and the clock was set back."""
+    house = EventHouse(retention_seconds=60.0)
+    before = published(house.publish()).event
+    house.clock.advance(100)
+    house.poll()
+    house.clock.advance(-200)
+    after = published(house.restart(snapshot=snapshot).publish()).event
+    assert after.at >= before.at
+
+
+def test_events_that_may_be_lost() -> None:
+    """Numbers that lost events may have had are not given again, also not after the next restart; they are places."""
+    house = EventHouse()
+    house.publish_many(3)
+    house.hub.open(5)
+    again = house.restart()
+    assert again.poll(since=again.hub.cursor(8)).timeout is True
+    assert published(again.publish()).event.sequence == 9

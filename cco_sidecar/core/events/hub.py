@@ -110,13 +110,18 @@ class EventHub:
         self.observe(self.followers.show, replays=True)
         self.replays = Replays(self._clock, self._room, self._places, self._publish_again, self._gave, self._new_log_id)
 
-    def open(self) -> None:
-        """Begin, after recovery; a new log gets its id."""
-        if not self.log_id:
+    def open(self, most_lost: int = 0) -> None:
+        """Begin, after recovery; a new log gets its id.
+
+        :param most_lost: how many events, at most, there may have been that cannot be read any more.
+        """
+        is_new = not self.log_id
+        if is_new:
             self.log_id = self._new_log_id()
+        # After damage a reader may have been given numbers past the last event: none is given twice.
+        self._sequence = self._shown = max(self._shown, self.subscriptions.furthest) + most_lost
+        if is_new or most_lost:
             self._ledger.note("log", self._state())
-        # After damage a position may lie past the last event: a number is never given twice.
-        self._sequence = self._shown = max(self._shown, self.subscriptions.furthest)
         self.ring.evict(self._clock.seconds())
 
     def observe(self, observer: Callable[[Event], None], *, replays: bool = False) -> None:
@@ -442,6 +447,7 @@ class EventHub:
             self.log_id = state.id
             self._sequence = self._shown = max(self._sequence, state.sequence)
             self.ring.evict_through(state.evicted_through, state.evicted_at)
+            self._last_at = max(self._last_at, state.evicted_at)
             return
         text = bytes(body)
         event = msgspec.json.decode(text, type=EventBody)
