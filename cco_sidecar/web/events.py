@@ -295,7 +295,7 @@ class EventsAPI:
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
         """List retained events."""
         query, hub = call.query, call.project.hub
-        page = hub.history(
+        page = hub.history.page(
             selection_of(query),
             since=query.since,
             until=query.until,
@@ -327,7 +327,7 @@ class EventsAPI:
 
     async def get(self, call: Call[ProjectQuery, None]) -> Reply:
         """Give one event."""
-        event = call.project.hub.get(call.path["event_id"])
+        event = call.project.hub.history.get(call.path["event_id"])
         if _asks_for(call.request, cloudevents.ONE):
             return Reply(cloudevents.cloudevent(event), content_type=cloudevents.ONE_UTF8)
         return Reply(event.encoded)

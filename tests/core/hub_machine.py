@@ -816,7 +816,7 @@ class HubMachine(RuleBasedStateMachine):
         text, start, _ = self._since(since, pick)
         wanted, shown, more = self._wanted(want, start), [], True
         while more:
-            page = self.house.hub.history(want.selection, text, None, limit, newest_first)
+            page = self.house.hub.history.page(want.selection, text, None, limit, newest_first)
             shown += [event.sequence for event in page.events]
             text, more = page.next_cursor, page.more_available
             assert len(page.events) == limit or not more
@@ -939,7 +939,7 @@ class HubMachine(RuleBasedStateMachine):
         self._retain()
         hub = self.house.hub
         for newest_first in (True, False):
-            page = hub.history(Selection(), None, None, 1000, newest_first)
+            page = hub.history.page(Selection(), None, None, 1000, newest_first)
             shown = [event.sequence for event in page.events]
             assert shown == sorted(self._wanted(WANTS[3], 0), reverse=newest_first)
         assert hub.sequence == self.last

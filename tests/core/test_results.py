@@ -56,7 +56,7 @@ class Desk:
         return Deferred.fromCoroutine(self.results.accept(self.project, report, key_for))  # type: ignore[arg-type]
 
     def told_events(self) -> list[tuple[str, str, dict[str, object]]]:
-        page = self.events.hub.history(Selection(), None, None, 100, False)
+        page = self.events.hub.history.page(Selection(), None, None, 100, False)
         bodies = [msgspec.json.decode(event.encoded) for event in page.events]
         return [(body["event_type"], body["publisher"], body["data"]) for body in bodies]
 
