@@ -244,6 +244,9 @@ class House:
                 journal.write()
             elif does == "refuse":
                 journal.refuse(StorageFull("The disk is full."))
+                # What nobody waits for goes with the next write, which comes when a token is renewed: on the fast path
+                # with the answer, in the pipeline before.
+                journal.write()
 
     def _settle(self) -> None:
         turned = True
