@@ -110,7 +110,7 @@ class Gathering:
             return assemble(request, project, selection, read)
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
         answer = assemble(whole, project, selection, read)
-        return markdown(answer, request.task, request.budget_bytes)
+        return markdown(answer, project.git, request.task, request.budget_bytes)
 
     def _selection(self, project: Project) -> Selection:
         request = self._request

@@ -1,7 +1,7 @@
 """What ignore rules keep out of a project, and which rule each: looked up only when somebody asks."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from cco_sidecar.backends.gatherer.opener import Root
@@ -13,8 +13,6 @@ from cco_sidecar.core.context.ignoring import IgnoreRules
 
 MOST_IGNORED = 1_000
 _LIST_BYTES = 1 << 20
-_AT_ONCE = 100
-"""How many paths git is asked about in one run: of the longest they are less than a command line takes."""
 
 
 _NEVER = "never looked into"
@@ -60,14 +58,10 @@ def _by_git(repository: Repository) -> Iterator[Ignored]:
         *("ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z", "--", "."),
         most_bytes=_LIST_BYTES,
     )
-    paths = [os.fsdecode(path) for path in listed.data.split(b"\0") if path][: MOST_IGNORED + 1]
-    for start in range(0, len(paths), _AT_ONCE):
-        yield from _asked(repository, paths[start : start + _AT_ONCE])
-
-
-def _asked(repository: Repository, paths: Sequence[str]) -> Iterator[Ignored]:
-    """Let git say which rule it was: for each path a source, a line, a pattern and the path again."""
-    said = repository.git("check-ignore", "--verbose", "-z", "--", *paths, most_bytes=_LIST_BYTES)
+    paths = [path for path in listed.data.split(b"\0") if path][: MOST_IGNORED + 1]
+    if not paths:
+        return
+    said = repository.ignoring(paths, _LIST_BYTES)
     fields = [os.fsdecode(field) for field in said.data.split(b"\0")]
     for source, line, pattern, path in zip(*(fields[place::4] for place in range(4)), strict=False):
-        yield Ignored(path, rule_text(f"{source}:{line}", pattern))
+        yield Ignored(path.removeprefix("./"), rule_text(f"{source}:{line}", pattern))

@@ -17,32 +17,6 @@ class File(msgspec.Struct, frozen=True):
     truncated: bool
 
 
-class Change(msgspec.Struct, frozen=True):
-    """An uncommitted change."""
-
-    path: str
-    status: str
-    diff: str
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """A commit."""
-
-    hash: str
-    message: str
-    author: str
-    timestamp: str
-
-
-class Git(msgspec.Struct, frozen=True):
-    """What git knows."""
-
-    branch: str | None
-    head: str | None
-    recent_commits: list[Commit]
-    uncommitted_changes: list[Change]
-
-
 class Output(msgspec.Struct, frozen=True):
     """What an earlier agent reported."""
 
@@ -68,7 +42,6 @@ class Sections(msgspec.Struct, frozen=True):
 
     project_structure: Structure
     relevant_files: list[File]
-    git_context: Git | None
     previous_agent_outputs: list[Output]
     metadata: Mapping[str, Any]
 

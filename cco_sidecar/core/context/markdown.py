@@ -12,13 +12,17 @@ import msgspec
 from attrs import define, field
 
 from cco_sidecar.core.context import request
-from cco_sidecar.core.context.answers import Answer, Change, Commit, File, Git, Output
+from cco_sidecar.core.context.answers import Answer, File, Output
 from cco_sidecar.core.context.assembly import OUT_OF_BUDGET, Assembled, ending
+from cco_sidecar.core.context.fitting import shown
+from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
+from cco_sidecar.core.context.project import Change, Commit, GitFacts
 from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
 _LEAST_CONTENT = 120
+_LEAST_SOURCE = 65_536
 _MOST_DEPENDENCIES = 30
 _MORE_BYTES = 24
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -29,14 +33,15 @@ _BACKTICKS = re.compile("`+")
 def source_budget(most_bytes: int) -> int:
     """Say how large the JSON answer may be that a document of ``most_bytes`` is made from.
 
-    It has what a document has not (checksums, the whole tree, escapes), so it is given twice as much.
+    It has what a document has not (checksums, the whole tree, escapes) and fewer, longer files.
     """
-    return min(max(2 * most_bytes, request.LEAST_BYTES), request.MOST_BYTES)
+    return min(max(4 * most_bytes, _LEAST_SOURCE), request.MOST_BYTES)
 
 
-def markdown(answer: Assembled, task: str, most_bytes: int) -> Assembled:
+def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int) -> Assembled:
     """Make the document of an answer; its ``head`` is all of it.
 
+    :param git: what the answer's git section was made of, since that has hardly a diff when it is short.
     :param most_bytes: the most that it may take, at least `LEAST_BYTES`.
     """
     found = msgspec.json.decode(answer.head + ending(0, False), type=Answer)
@@ -44,8 +49,8 @@ def markdown(answer: Assembled, task: str, most_bytes: int) -> Assembled:
     page.add(_title(found))
     page.section("Task", [_fenced(_head(redact(_plain(task))[0], page.left // 4), "text")] if task else [], 2)
     page.section("Project", _project(found), 10)
-    if found.context.git_context is not None:
-        _add_git(page, found.context.git_context)
+    if git is not None:
+        _add_git(page, git)
     page.section("Earlier agents", [line for one in found.context.previous_agent_outputs for line in _output(one)], 5)
     reserve = min(max(page.left // 12, 200), 4096, page.left // 2)
     page.left -= reserve
@@ -150,18 +155,18 @@ def _project(answer: Answer) -> list[str]:
     return [*lines, *(f"- {_code(path + '/')}\n" for path in directories)]
 
 
-def _add_git(page: _Page, git: Git) -> None:
+def _add_git(page: _Page, git: GitFacts) -> None:
     place = f"Branch {_code(git.branch)}" if git.branch else "No branch"
     head = f", at {_code(git.head[:10])}" if git.head else ""
     page.section("Git", [f"{place}{head}.\n"], 2)
-    page.section("Uncommitted changes", [_change(one) for one in git.uncommitted_changes], 8)
+    page.section("Uncommitted changes", [_change(one) for one in git.changes], 8)
     most = max(page.left // 20, 1_000)
-    page.section("Diffs", [_diff(one.diff, most) for one in git.uncommitted_changes if one.diff], 5)
-    page.section("Recent commits", [_commit(one) for one in git.recent_commits], 12)
+    page.section("Diffs", [_diff(one.diff, most) for one in git.changes if one.diff], 5)
+    page.section("Recent commits", [_commit(one) for one in git.commits[:SHOWN_COMMITS]], 12)
 
 
 def _change(change: Change) -> str:
-    return f"- {_code(change.path)}: {_line(change.status)}\n"
+    return f"- {_code(shown(change.path))}: {_line(change.status)}\n"
 
 
 def _diff(diff: str, most_bytes: int) -> str:
@@ -215,7 +220,13 @@ def _code(text: str) -> str:
 
 def _line(text: str) -> str:
     r"""Give a text in one line: a line feed becomes a blank, any other control character ``\x1b``."""
-    return _UNSAFE.sub(lambda found: " " if found[0] == "\n" else f"\\x{ord(found[0]):02x}", _plain(text).strip())
+    return _UNSAFE.sub(lambda found: _visible(found[0]), _plain(text).strip())
+
+
+def _visible(char: str) -> str:
+    if char == "\n":
+        return " "
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
 def _plain(text: str) -> str:
