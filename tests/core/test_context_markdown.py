@@ -69,7 +69,7 @@ hostile = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(LEAST_BYTES, 6_000) | st.integers(6_000, 300_000),
     st.dictionaries(path, text | hostile, max_size=20),
@@ -127,7 +127,7 @@ please.
 
 ## Project
 
-- `p`: 3 files, 34 bytes
+- `p`: 3 files, 31 bytes
 - Kind: `python`
 - Languages: python (3)
 - Depends on: NAMES, …
@@ -172,7 +172,7 @@ print()
 
 ### `d/b.md`
 
-markdown, 22 bytes: because
+markdown, 21 bytes: because
 
 ````markdown
 # b

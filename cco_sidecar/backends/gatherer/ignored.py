@@ -64,4 +64,6 @@ def _by_git(repository: Repository) -> Iterator[Ignored]:
     said = repository.ignoring(paths, _LIST_BYTES)
     fields = [os.fsdecode(field) for field in said.data.split(b"\0")]
     for source, line, pattern, path in zip(*(fields[place::4] for place in range(4)), strict=False):
-        yield Ignored(path.removeprefix("./"), rule_text(f"{source}:{line}", pattern))
+        # Git is given a directory of ours; the only ignore file in there is the repository's own.
+        file = ".git/info/exclude" if source.startswith("/") else source
+        yield Ignored(path.removeprefix("./"), rule_text(f"{file}:{line}", pattern))

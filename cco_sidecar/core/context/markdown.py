@@ -160,7 +160,7 @@ def _add_git(page: _Page, git: GitFacts) -> None:
     head = f", at {_code(git.head[:10])}" if git.head else ""
     page.section("Git", [f"{place}{head}.\n"], 2)
     page.section("Uncommitted changes", [_change(one) for one in git.changes], 8)
-    most = max(page.left // 20, 1_000)
+    most = max(page.left // 20, min(1_000, page.left // 5 - 120))
     page.section("Diffs", [_diff(one.diff, most) for one in git.changes if one.diff], 5)
     page.section("Recent commits", [_commit(one) for one in git.commits[:SHOWN_COMMITS]], 12)
 

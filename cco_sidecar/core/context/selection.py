@@ -100,6 +100,8 @@ class _Judge:
         return OTHER_LANGUAGE
 
     def rank(self, file: ProjectFile) -> tuple[_Order, Pick]:
+        if self.wishes.pins(file.path):
+            return (Tier.PINNED, self.wishes.place_of(file.path), 0, 0, file.path), Pick(file, PINNED)
         preference = self._preference(file.path)
         tier, reason = self._tier(file, preference)
         recency, commit = self._recent.get(file.path, (1_000_000, ""))
@@ -108,7 +110,7 @@ class _Judge:
         return (tier, recency, preference, file.path.count("/"), file.path), Pick(file, reason)
 
     def _tier(self, file: ProjectFile, preference: int) -> tuple[Tier, str]:
-        special = (Tier.PINNED, PINNED) if self.wishes.pins(file.path) else self._singled_out(file)
+        special = self._singled_out(file)
         if special is not None:
             return special
         if preference < len(self._wish.prefer) + 2:

@@ -3,7 +3,7 @@
 `path_refusal` and `pattern_refusal` judge them when the roster is read; `Wishes` answers for each file of a project.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from attrs import define, field
@@ -46,18 +46,22 @@ class Wishes:
     _wish: Wish
     _include: Sequence[Pattern] = field(init=False)
     _exclude: Sequence[Pattern] = field(init=False)
-    _pinned: frozenset[str] = field(init=False)
+    _pinned: Mapping[str, int] = field(init=False)
     _sources: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._include = globs(self._wish.include)
         self._exclude = globs(self._wish.exclude)
-        self._pinned = frozenset(self._wish.pinned)
+        self._pinned = {path: place for place, path in enumerate(dict.fromkeys(self._wish.pinned))}
         self._sources = frozenset(path.rstrip("/") for path in self._wish.sources)
 
     def pins(self, path: str) -> bool:
         """Say whether the file is pinned."""
         return path in self._pinned
+
+    def place_of(self, path: str) -> int:
+        """Give the place of a pinned file among the others, from 0."""
+        return self._pinned[path]
 
     def has_source(self, path: str) -> bool:
         """Say whether the file is a source, or lies below one."""
