@@ -537,7 +537,7 @@ def rules(found: dict[str, Any]) -> dict[str, str]:
 
 
 def test_explains_what_git_ignores(repository: Path, gatherings: Gatherings) -> None:
-    """What .gitignore, .ccoignore or info/exclude keeps out is named with its rule; a directory stands for its files."""
+    """What .gitignore, .ccoignore or info/exclude keeps out is named with its rule, a directory as a whole."""
     write(repository, build__a="x", build__b="x", sub__x_DOT_log="x", own_DOT_txt="x", odd="x")
     put(repository, ":(glob)*.tmp", "x")
     put(repository, "a\nb.tmp", "x")
