@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.context.explaining import Fate, Totals
 from cco_sidecar.core.context.request import (
     LEAST_BYTES,
     MOST_BYTES,
@@ -55,7 +56,7 @@ class ExplainQuery(ProjectQuery):
 
     task: Annotated[str, Meta(max_length=16384)] = ""
     budget_bytes: Annotated[int, Meta(ge=LEAST_BYTES, le=MOST_BYTES)] = MOST_BYTES
-    path: Annotated[str, Meta(max_length=1024)] = ""
+    path: Annotated[str, Meta(max_length=256)] = ""
     limit: Annotated[int, Meta(ge=1, le=MOST_EXPLAINED)] = 1000
 
 
@@ -81,43 +82,16 @@ class ContextBody(msgspec.Struct):
     cache_hit: bool
 
 
-class FileFate(msgspec.Struct):
-    """What became of a file: its place, why it was to go in, and what cut it or kept it out."""
-
-    path: str
-    included: bool
-    truncated: bool
-    rank: int | None
-    reason: str
-    size: int | None
-    tokens: int | None
-    cut: str | None
-    rule: str | None
-
-
-class FateTotals(msgspec.Struct):
-    """How many files were considered, and what became of them."""
-
-    considered: int
-    included: int
-    truncated: int
-    left_out: int
-    not_looked_at: int
-    more_ignored: bool
-    by_cut: dict[str, int]
-    used_bytes: int
-
-
 class ExplainAnswer(msgspec.Struct):
     """Why each file is in the answer or not; ``listed`` of the ``matching`` ones are in ``files``, best first."""
 
     issue_id: str
     agent_type: str
     budget_bytes: int
-    files: list[FileFate]
+    files: list[Fate]
     listed: int
     matching: int
-    totals: FateTotals
+    totals: Totals
     timestamp: str
     cache_hit: bool
 

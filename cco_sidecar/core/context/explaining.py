@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
 
 from cco_sidecar.core.context.answers import AnswerFates, FileFate
 from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, Assembled, Reader, ending
@@ -37,8 +37,7 @@ class IgnoredPaths:
     more: bool
 
 
-@frozen
-class Fate:
+class Fate(msgspec.Struct, frozen=True):
     """What became of a file; ``rank`` is its place among those that were to go in, from 1.
 
     ``reason`` says why it was to go in, ``cut`` what cut it or kept it out, ``rule`` which line of an ignore file or
@@ -54,6 +53,23 @@ class Fate:
     tokens: int | None
     cut: str | None
     rule: str | None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """How many files were considered, and what became of them.
+
+    ``not_looked_at`` are beyond the most that is looked at; ``more_ignored`` says that more is ignored than is listed;
+    ``used_bytes`` is what the answer takes.
+    """
+
+    considered: int
+    included: int
+    truncated: int
+    left_out: int
+    not_looked_at: int
+    more_ignored: bool
+    by_cut: dict[str, int]
+    used_bytes: int
 
 
 @define(eq=False)
@@ -87,11 +103,11 @@ def explain(request: ContextRequest, inquiry: Inquiry, evidence: Evidence) -> As
     answer, ignored = evidence.answer, evidence.ignored
     fates = [*_ranked(evidence.selection, evidence.unreadable, answer), *_left_out(request, evidence)]
     fates += [Fate(shown(one.path), False, False, None, "", None, None, IGNORED, one.rule) for one in ignored.paths]
-    totals = _totals(fates, answer, evidence.project.unlisted, ignored.more)
+    totals = _totals(fates, evidence)
     patterns = globs([inquiry.path]) if inquiry.path else []
     wanted = [fate for fate in fates if not inquiry.path or matches_any(patterns, fate.path.rstrip("/"))]
     names = encode(request.issue_id), encode(request.agent_type.type)
-    rows = fit_list((asdict(fate) for fate in wanted[: inquiry.limit]), MOST_BYTES - _FRAME_BYTES)
+    rows = fit_list(wanted[: inquiry.limit], MOST_BYTES - _FRAME_BYTES)
     form = b'{"issue_id":%b,"agent_type":%b,"budget_bytes":%d,"files":%b,"listed":%d,"matching":%d,"totals":%b'
     head = form % (*names, request.budget_bytes, rows.json, rows.count, len(wanted), encode(totals))
     return Assembled(head, rows.count < len(wanted), answer.file_count)
@@ -123,18 +139,18 @@ def _left_out(request: ContextRequest, evidence: Evidence) -> Iterator[Fate]:
         yield Fate(shown(one.path), False, False, None, "", one.size, None, one.why, rule)
 
 
-def _totals(fates: Sequence[Fate], answer: Assembled, unlisted: int, more: bool) -> dict[str, object]:
+def _totals(fates: Sequence[Fate], evidence: Evidence) -> Totals:
     cuts = Counter(fate.cut for fate in fates if fate.cut is not None and not fate.included)
-    return {
-        "considered": len(fates),
-        "included": sum(fate.included for fate in fates),
-        "truncated": sum(fate.truncated for fate in fates),
-        "left_out": sum(not fate.included for fate in fates),
-        "not_looked_at": unlisted,
-        "more_ignored": more,
-        "by_cut": dict(cuts.most_common(_MOST_KINDS)),
-        "used_bytes": len(answer.head) + ENDING_BYTES,
-    }
+    return Totals(
+        considered=len(fates),
+        included=sum(fate.included for fate in fates),
+        truncated=sum(fate.truncated for fate in fates),
+        left_out=sum(not fate.included for fate in fates),
+        not_looked_at=evidence.project.unlisted,
+        more_ignored=evidence.ignored.more,
+        by_cut=dict(cuts.most_common(_MOST_KINDS)),
+        used_bytes=len(evidence.answer.head) + ENDING_BYTES,
+    )
 
 
 def rule_text(source: str, pattern: str) -> str:

@@ -124,6 +124,8 @@ def _pattern(line: str, source: str) -> Pattern | None:
         return None
     anchored = "/" in line
     names = line.removeprefix("/").split("/")
+    # Of several ** in a row one says it all, and takes less time.
+    names = [name for place, name in enumerate(names) if name != "**" or names[place - 1 : place] != ["**"]]
     segments = [_DOUBLE_STAR if name == "**" else _segment(name) for name in names]
     return Pattern(segments if anchored else [_DOUBLE_STAR, *segments], negated, directories_only, written, source)
 
