@@ -462,8 +462,8 @@ def test_cache_tells_questions_apart(repository: Path, gatherings: Gatherings) -
     output = PreviousOutput("a-1", "architect", "t", "success", [], ["app.py"], "r-1")
     first = gatherings.answer(repository)
     others: list[dict[str, Any]] = [
-        {"task": "app.py"}, {"budget_bytes": 9_000}, {"agent_type": agent_type("go")}, {"results": [output]},
-        {"results_version": "2"}, {"form": "markdown"}, {"form": "markdown", "budget_bytes": 5_000},
+        {"form": "markdown"}, {"task": "app.py"}, {"budget_bytes": 9_000}, {"agent_type": agent_type("go")},
+        {"results": [output]}, {"results_version": "2"}, {"form": "markdown", "budget_bytes": 5_000},
     ]  # fmt: skip
     assert [gatherings.answer(repository, **other).cache_hit for other in others] == [False] * 7
     again = gatherings.answer(repository, refresh=True)

@@ -77,6 +77,13 @@ def test_the_budget_cuts() -> None:
     assert ranks == list(range(1, 1_501))
 
 
+def test_what_the_answer_does_not_list() -> None:
+    """An answer lists its first 500 omissions; why the others could not be read is known all the same."""
+    found = explained({f"b{n:03}.py": None for n in range(700)}, Inquiry("*.py", 1_000))
+    assert {one["cut"] for one in found["files"]} == {"binary"}
+    assert found["listed"] == 700
+
+
 def test_it_is_bounded() -> None:
     """A glob picks files, a limit bounds them; the totals are still of all, and say if there is more."""
     texts: dict[str, str | None] = {f"src/f{n}.py": "x" for n in range(30)}

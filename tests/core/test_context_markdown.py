@@ -267,6 +267,19 @@ def test_every_byte_counts() -> None:
     assert max(lengths) < 300
 
 
+def test_brim() -> None:
+    """Where hardly a heading fits any more, even below the least budget, none is written beyond the last byte."""
+    texts = {f"f{n}.py": "x = 1\n" * 9 for n in range(3)}
+    changes = [Change(f"f{n}.py", "modified", "+x\n" * 99) for n in range(99)]
+    commits = [Commit("1" * 40, "m" * 99, "a", "t", [], redactions=1)] * 9
+    git = GitFacts("main", "0" * 40, commits, changes, None, None)
+    output = PreviousOutput("a-1", "architect", "t", "success", ["use x"] * 99, ["a.py"], "r-1")
+    for budget in range(LEAST_BYTES - 500, LEAST_BYTES + 100):
+        made = written(budget, texts, git, [output], task="Fix it.\n" * 90, name=LONGEST)
+        assert len(made.head) <= budget
+        assert made.truncated
+
+
 def test_half_a_character() -> None:
     """A task that holds half a character, as JSON can, is no stumbling block."""
     found = project({"a.py": "x"})
