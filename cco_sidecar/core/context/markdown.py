@@ -12,7 +12,7 @@ import msgspec
 from attrs import define, field
 
 from cco_sidecar.core.context import request
-from cco_sidecar.core.context.answers import Answer, File, Output
+from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
 from cco_sidecar.core.context.assembly import OUT_OF_BUDGET, Assembled, ending
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
@@ -57,8 +57,7 @@ def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int
     files = _Files(page)
     files.take(found.context.relevant_files)
     page.left += reserve
-    out = [_left_out(file.path, file.size, OUT_OF_BUDGET) for file in files.dropped]
-    out += [_left_out(one.path, one.size, one.why) for one in found.omitted]
+    out = [_left_out(one) for one in (*files.dropped, *found.omitted)]
     page.section(f"Left out: {len(files.dropped) + found.omitted_count} files", out, 1)
     return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count)
 
@@ -100,15 +99,14 @@ class _Files:
 
     _page: _Page
     count: int = field(default=0, init=False)
-    dropped: list[File] = field(factory=list, init=False)
+    dropped: list[LeftOut] = field(factory=list, init=False)
 
-    def take(self, files: Sequence[File]) -> None:
-        if files and not self._page.add("\n## Files\n"):
-            self.dropped.extend(files)
-            return
-        for file in files:
-            if not self._put(file):
-                self.dropped.append(file)
+    def take(self, files: Sequence[msgspec.Raw]) -> None:
+        has_heading = bool(files) and self._page.add("\n## Files\n")
+        for raw in files:
+            file = msgspec.json.decode(raw, type=File)
+            if not (has_heading and self._put(file)):
+                self.dropped.append(LeftOut(file.path, file.size, OUT_OF_BUDGET))
         self._page.cut = self._page.cut or bool(self.dropped)
 
     def _put(self, file: File) -> bool:
@@ -197,8 +195,8 @@ def _file(file: File, content: str, cut: bool) -> str:
     return heading + _fenced(content, info)
 
 
-def _left_out(path: str, size: int, why: str) -> str:
-    return f"- {_code(path)} ({size} bytes): {_line(why)}\n"
+def _left_out(one: LeftOut) -> str:
+    return f"- {_code(one.path)} ({one.size} bytes): {_line(one.why)}\n"
 
 
 def _fenced(content: str, info: str) -> str:
