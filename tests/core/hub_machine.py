@@ -445,7 +445,8 @@ class HubMachine(RuleBasedStateMachine):
             same = key.body == flight.body
             assert same == isinstance(ending, Answered)
             if isinstance(ending, Answered):
-                assert msgspec.json.decode(ending.body) == key.event_id
+                # Of one that retention took at once nobody has seen the name.
+                assert key.event_id in {"", msgspec.json.decode(ending.body)}
             return
         assert isinstance(ending, StorageFull | EventLogUnavailable)
         assert self.may_refuse
