@@ -14,6 +14,7 @@ import pytest
 from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
 from cco_sidecar.core.roster import AgentType, ContextWish
@@ -87,12 +88,14 @@ class Gatherings:
 
     def __init__(self) -> None:
         self.cache = ContextCache(1 << 26)
+        self.index = TermIndex(1 << 26)
         self.git = Git()
 
     def answer(self, root: Path, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
         now = time.monotonic_ns()
-        return Gathering(request, self.cache, self.git, Looks(), now, lambda: 1_700_000_000.0, lambda: None).answer()
+        seconds, check = (lambda: 1_700_000_000.0), (lambda: None)
+        return Gathering(request, self.cache, self.index, self.git, Looks(), now, seconds, check).answer()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
         whole: dict[str, Any] = msgspec.json.decode(self.answer(root, **options).body)

@@ -9,6 +9,7 @@ from attrs import define
 
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
@@ -29,12 +30,13 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
+    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
     time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
     """
 
     _request: ContextRequest
     _cache: ContextCache
+    _index: TermIndex
     _git: Git
     _looks: Looks
     _asked_ns: int
@@ -76,16 +78,19 @@ class Gathering:
         began_ns = time.monotonic_ns()
         with opened_repository(path, self._git) as repository:
             found = survey(root, repository)
-            project = None if self._request.refresh else self._looks.project_of(path, found.digest)
-            if project is None:
+            last = None if self._request.refresh else self._looks.last(path)
+            if last is not None and last.survey.digest == found.digest:
+                project = last.project
+            else:
                 _outlast(found.newest_ns)
-                project = project_of(root, repository, found, self._check)
+                project = project_of(root, repository, found, last.project if last else None, self._check)
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
         request = self._request
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
-        selection = select(project, request.agent_type, request.task, touched)
+        documents = self._index.documents(root, project, self._check) if request.task.strip() else {}
+        selection = select(project, request.agent_type, request.task, touched, documents)
         return assemble(request, project, selection, reader(root, self._check))
 
 

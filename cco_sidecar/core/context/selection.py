@@ -1,7 +1,8 @@
 """Which files an agent gets, in which order, and why."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from types import MappingProxyType
 
 from attrs import define, field, frozen
 
@@ -9,7 +10,10 @@ from cco_sidecar.core.context.ignoring import Pattern, globs, matches_any
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
-from cco_sidecar.core.context.project import Commit, Omission, Project, ProjectFile
+from cco_sidecar.core.context.project import Omission, Project, ProjectFile
+from cco_sidecar.core.context.query import query_of
+from cco_sidecar.core.context.ranking import NOWHERE, Standing, Wishes, rank
+from cco_sidecar.core.context.terms import Terms
 from cco_sidecar.core.roster import AgentType, ContextWish
 
 OTHER_LANGUAGE = "source in another language"
@@ -17,23 +21,27 @@ EXCLUDED = "excluded for this agent type"
 
 
 class Tier(IntEnum):
-    """The groups of the order, best first."""
+    """The groups of the order, best first; within one, the score decides."""
 
     NAMED = 0
     CHANGED = 1
     TOUCHED = 2
-    PREFERRED = 3
-    RECENT = 4
-    REST = 5
-    GENERATED = 6
+    RANKED = 3
+    GENERATED = 4
 
 
 @frozen
 class Pick:
-    """A file that is to go in, and one short true sentence why."""
+    """A file that is to go in, and one short true sentence why.
+
+    ``score`` is comparable within one selection; ``words`` are those of the task that the file's text has, those first
+    that say most. They are in lower case, and the end of a plural may be missing.
+    """
 
     file: ProjectFile
     reason: str
+    score: float = 0.0
+    words: Sequence[str] = ()
 
 
 @frozen
@@ -44,17 +52,24 @@ class Selection:
     omitted: Sequence[Omission]
 
 
-def select(project: Project, agent_type: AgentType, task: str, touched: Mapping[str, str]) -> Selection:
+def select(
+    project: Project,
+    agent_type: AgentType,
+    task: str,
+    touched: Mapping[str, str],
+    documents: Mapping[str, Terms] = MappingProxyType({}),
+) -> Selection:
     """Choose and order the files of a project.
 
     :param touched: for each path that an earlier agent worked on, the type of that agent.
+    :param documents: the terms of those files whose text is known.
     """
-    judge = _Judge(
-        agent_type.context,
-        mentioned(task, (file.path for file in project.files)),
-        touched,
-        _recency(project.git.commits if project.git else ()),
-    )
+    named = mentioned(task, (file.path for file in project.files))
+    wish = _Wish(agent_type.context)
+    rankable = [file.path for file in project.files if kind_of(file.path) is not Kind.GENERATED]
+    footprints = project.git.footprints if project.git else ()
+    standings = rank(rankable, query_of(task), documents, footprints, wish.wishes(rankable))
+    judge = _Judge(wish, named, touched, standings)
     ranked = []
     omitted = []
     for file in project.files:
@@ -62,60 +77,86 @@ def select(project: Project, agent_type: AgentType, task: str, touched: Mapping[
         if why_not:
             omitted.append(Omission(file.path, file.size, why_not))
         else:
-            ranked.append(judge.rank(file))
+            ranked.append(judge.place(file))
     ranked.sort(key=lambda one: one[0])
     return Selection([pick for _, pick in ranked], omitted)
 
 
-_Order = tuple[int, int, int, int, str]
+_Order = tuple[int, float, int, str]
 
 
 @define(eq=False)
-class _Judge:
-    _wish: ContextWish
-    _named: set[str]
-    _touched: Mapping[str, str]
-    _recent: Mapping[str, tuple[int, str]]
-    _languages: frozenset[str] = field(init=False)
+class _Wish:
+    """What an agent type wants, of its roster entry."""
+
+    _entry: ContextWish
+    languages: frozenset[str] = field(init=False)
     _include: Sequence[Pattern] = field(init=False)
     _exclude: Sequence[Pattern] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._languages = frozenset(canonical(language) for language in self._wish.languages)
-        self._include = globs(self._wish.include)
-        self._exclude = globs(self._wish.exclude)
+        self.languages = frozenset(canonical(language) for language in self._entry.languages)
+        self._include = globs(self._entry.include)
+        self._exclude = globs(self._entry.exclude)
+
+    def includes(self, path: str) -> bool:
+        return matches_any(self._include, path)
+
+    def excludes(self, path: str) -> bool:
+        return matches_any(self._exclude, path)
+
+    def wishes(self, paths: Sequence[str]) -> Wishes:
+        """Say how much each path is wanted, and in which words."""
+        least = len(self._entry.prefer) + 2
+        places = {path: self._place(path) for path in paths}
+        worths = {path: 1 - place / least for path, place in places.items() if place < least}
+        return Wishes(worths, lambda path: f"{describe(path)}, as this agent type prefers")
+
+    def _place(self, path: str) -> int:
+        """Give the place among the wishes; two past the last preference means that there is none for this."""
+        language = language_of(path)
+        parts = parts_of(path)
+        if not self.languages or kind_of(path) is not Kind.SOURCE or language in self.languages:
+            for place, name in enumerate(self._entry.prefer):
+                if name in parts:
+                    return place
+        if language in self.languages:
+            return len(self._entry.prefer)
+        return len(self._entry.prefer) + (1 if self.includes(path) else 2)
+
+
+@define(eq=False)
+class _Judge:
+    _wish: _Wish
+    _named: set[str]
+    _touched: Mapping[str, str]
+    _standings: Mapping[str, Standing]
 
     def refusal(self, file: ProjectFile) -> str:
         """Say why the agent does not get the file, "" if it does."""
         if file.path in self._named:
             return ""
-        if matches_any(self._exclude, file.path):
+        if self._wish.excludes(file.path):
             return EXCLUDED
-        if not self._languages or file.status or kind_of(file.path) is not Kind.SOURCE:
+        languages = self._wish.languages
+        if not languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
-        if language_of(file.path) in self._languages or matches_any(self._include, file.path):
+        if language_of(file.path) in languages or self._standing(file).named or self._wish.includes(file.path):
             return ""
         return OTHER_LANGUAGE
 
-    def rank(self, file: ProjectFile) -> tuple[_Order, Pick]:
-        preference = self._preference(file.path)
-        tier, reason = self._tier(file, preference)
-        recency, commit = self._recent.get(file.path, (1_000_000, ""))
-        if commit and tier is not Tier.RECENT:
-            reason += f", changed in commit {commit[:10]}"
-        return (tier, recency, preference, file.path.count("/"), file.path), Pick(file, reason)
+    def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
+        """Give the file's place in the order, and what is said of it."""
+        standing = self._standing(file)
+        tier, special = self._tier(file)
+        reasons = [special, *standing.reasons] if special else standing.reasons
+        pick = Pick(file, ", ".join(reasons) or f"{describe(file.path)} of the project", standing.score, standing.words)
+        return (tier, -standing.score, file.path.count("/"), file.path), pick
 
-    def _tier(self, file: ProjectFile, preference: int) -> tuple[Tier, str]:
-        special = self._singled_out(file)
-        if special is not None:
-            return special
-        if preference < len(self._wish.prefer) + 2:
-            return Tier.PREFERRED, f"{describe(file.path)}, as this agent type prefers"
-        if file.path in self._recent:
-            return Tier.RECENT, f"changed in commit {self._recent[file.path][1][:10]}"
-        return Tier.REST, f"{describe(file.path)} of the project"
+    def _standing(self, file: ProjectFile) -> Standing:
+        return self._standings.get(file.path, NOWHERE)
 
-    def _singled_out(self, file: ProjectFile) -> tuple[Tier, str] | None:
+    def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
         kind = kind_of(file.path)
@@ -125,22 +166,7 @@ class _Judge:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
             return Tier.TOUCHED, f"{self._touched[file.path]} worked on it"
-        return None
-
-    def _preference(self, path: str) -> int:
-        """Give the place among the wishes of the agent type; one past them all means that it has none for this."""
-        language = language_of(path)
-        source = kind_of(path) is Kind.SOURCE
-        parts = parts_of(path)
-        wanted_language = not self._languages or not source or language in self._languages
-        for place, name in enumerate(self._wish.prefer):
-            if name in parts and wanted_language:
-                return place
-        if language in self._languages:
-            return len(self._wish.prefer)
-        if matches_any(self._include, path):
-            return len(self._wish.prefer) + 1
-        return len(self._wish.prefer) + 2
+        return Tier.RANKED, ""
 
 
 def describe(path: str) -> str:
@@ -149,13 +175,3 @@ def describe(path: str) -> str:
     if kind is Kind.SOURCE:
         return f"{language_of(path)} {'test' if 'tests' in parts_of(path) else 'source'}"
     return str(kind.value)
-
-
-def _recency(commits: Iterable[Commit]) -> dict[str, tuple[int, str]]:
-    """Give, for each file, the newest commit that changed it; a bulk commit says nothing about any one file."""
-    newest: dict[str, tuple[int, str]] = {}
-    for place, commit in enumerate(commits):
-        if not commit.bulk:
-            for path in commit.files:
-                newest.setdefault(path, (place, commit.hash))
-    return newest

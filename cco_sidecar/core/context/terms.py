@@ -1,0 +1,150 @@
+"""The words of code, paths and prose, as numbers: what a text is found by.
+
+An identifier counts whole and by its parts: ``parseHTTPHeader`` is parseHTTPHeader, parse, http and header, and
+``retry_after`` is retry_after, retry and after. A term is the CRC-32 of a word: no vocabulary has to be kept, and that
+one of the words of a task shares its number with another word of a project is a matter of one in ten thousand.
+"""
+
+import re
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from attrs import field, frozen
+
+TEXT_BYTES = 262_144
+"""So much of a file is read for its terms."""
+MOST_TERMS = 8_192
+"""So many terms of a file are kept, the most frequent."""
+MOST_REMEMBERED = 65_536
+_MESSAGE_CHARACTERS = 2_000
+_LONGEST = 64
+_SHORTEST = 2
+_SLICE = 65_536  # the interpreter's lock is held while a slice is split: a millisecond or so
+_DEFINING = 4  # a file that defines a name is found by it as if it named it five times
+_COUNTS = (1, 2, 3, 4, 6, 10, 20)
+"""How often a term occurs is kept roughly, which is all that BM25 makes of it."""
+_OVERHEAD_BYTES = 300
+_GROUP_BYTES = 96
+
+_IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(range(128, 256))
+_SPACED = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
+_DEFINED = re.compile(
+    rb"^[ \t]*(?:(?:export|default|public|private|protected|static|final|abstract|async|pub|unsafe|inline) ){0,4}"
+    rb"(?:def|class|func|fn|function|struct|interface|enum|trait|module|type|impl|object|macro_rules!)[ \t]+"
+    rb"(?:\([^()\n]{0,80}\)[ \t]*)?(\w{2,64})",
+    re.MULTILINE,
+)
+
+
+@frozen
+class Terms:
+    """The terms of one text: for each rough count, those that occur so often; ``length`` counts all words."""
+
+    length: int
+    groups: Sequence[tuple[int, "array[int]"]] = field(repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes they take, about."""
+        return _OVERHEAD_BYTES + sum(_GROUP_BYTES + 4 * len(terms) for _, terms in self.groups)
+
+    def found(self, wanted: frozenset[int]) -> Iterator[tuple[int, int]]:
+        """Give those of the wanted terms that occur, with the rough count."""
+        for count, terms in self.groups:
+            for term in wanted.intersection(terms):
+                yield term, count
+
+
+NO_TERMS = Terms(0, ())
+
+
+def terms_of(text: bytes) -> Terms:
+    """Read the first 262,144 bytes of a text."""
+    text = text[:TEXT_BYTES]
+    words: Counter[bytes] = Counter()
+    for part in _slices(text):
+        words.update(part.translate(_SPACED).split())
+    counts: dict[int, int] = {}
+    for word, count in words.items():
+        for term in terms_of_word(word):
+            counts[term] = counts.get(term, 0) + count
+    for name in _DEFINED.findall(text):
+        for term in terms_of_word(name):
+            counts[term] = counts.get(term, 0) + _DEFINING
+    return Terms(words.total(), _grouped(counts))
+
+
+def message_terms(message: str) -> "array[int]":
+    """Give the terms of the first 2,000 characters of a commit's message."""
+    words = message[:_MESSAGE_CHARACTERS].encode("utf-8", "replace").translate(_SPACED).split()
+    return array("I", sorted({term for word in words for term in terms_of_word(word)}))
+
+
+@lru_cache(MOST_REMEMBERED)
+def terms_of_path(path: str) -> frozenset[int]:
+    """Give the terms of a path: the names in it, and their parts."""
+    words = path.encode("utf-8", "surrogateescape").translate(_SPACED).split()
+    return frozenset(term for word in words for term in terms_of_word(word))
+
+
+def words_of(text: str) -> list[str]:
+    """Give the words of a text in their order, identifiers whole."""
+    return [word.decode("utf-8", "replace") for word in text.encode("utf-8", "replace").translate(_SPACED).split()]
+
+
+def parts_of_word(word: str) -> list[str]:
+    """Give what a word is found by: itself in lower case, and its parts if it has several; short and long ones by none."""
+    whole = word.strip("_").lower()
+    if not _SHORTEST <= len(whole) <= _LONGEST:
+        return []
+    parts = [part.lower() for part in _PART.findall(word) if len(part) >= _SHORTEST]
+    return list(dict.fromkeys(map(_stem, [whole, *parts])))
+
+
+def term_of(part: str) -> int:
+    """Give the number of a word that `parts_of_word` gave."""
+    return zlib.crc32(part.encode("utf-8", "replace"))
+
+
+@lru_cache(MOST_REMEMBERED)
+def terms_of_word(word: bytes) -> tuple[int, ...]:
+    """Give the terms of a word as it stands in a text."""
+    if len(word) > _LONGEST:
+        return ()
+    return tuple(term_of(part) for part in parts_of_word(word.decode("utf-8", "replace")))
+
+
+def _stem(word: str) -> str:
+    """Take off the plural; more endings were tried and found no more."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        return word[:-1]
+    return word
+
+
+def _slices(text: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(text):
+        end = start + _SLICE
+        end = len(text) if end >= len(text) else text.rfind(b"\n", start, end) + 1 or end
+        end = end if end > start else start + _SLICE
+        yield text[start:end]
+        start = end
+
+
+def _grouped(counts: Mapping[int, int]) -> list[tuple[int, "array[int]"]]:
+    if len(counts) > MOST_TERMS:
+        kept = sorted(counts, key=lambda term: (-counts[term], term))[:MOST_TERMS]
+        counts = {term: counts[term] for term in kept}
+    groups: dict[int, list[int]] = {}
+    for term, count in counts.items():
+        groups.setdefault(count, []).append(term)
+    rough: dict[int, list[int]] = {}
+    for count, terms in groups.items():
+        rough.setdefault(max(step for step in _COUNTS if step <= count), []).extend(terms)
+    return [(count, array("I", sorted(rough[count]))) for count in sorted(rough)]
