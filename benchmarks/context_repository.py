@@ -9,8 +9,10 @@ TOPICS = 24
 FILES_OF_A_TOPIC = 6
 COMMITS = 160
 SEED = 11
-_SYLLABLES = "ba be bi do du fa fi go gu ka ke li lo ma mi na no pa pe ra ri sa si ta to va vi zo".split()
-_COMMON = "value result error name index data item state path buffer config handler request response".split()
+_SYLLABLE_WORDS = "ba be bi do du fa fi go gu ka ke li lo ma mi na no pa pe ra ri sa si ta to va vi zo"
+_SYLLABLES = _SYLLABLE_WORDS.split()
+_COMMON_WORDS = "value result error name index data item state path buffer config handler request response"
+_COMMON = _COMMON_WORDS.split()
 
 
 def generate(root: Path) -> Path:

@@ -474,6 +474,22 @@ def test_cache_tells_questions_apart(repository: Path, gatherings: Gatherings) -
     assert again.body == first.body
 
 
+def test_task_reranks(repository: Path, gatherings: Gatherings) -> None:
+    """A task puts first what its words are about, and says so; another one ranks anew and reads nothing anew."""
+    put(repository, "src/one.py", "def leaky_bucket(): pass\n")
+    put(repository, "src/two.py", "def parse(): pass\n")
+    commit_all(repository)
+
+    def first(task: str) -> tuple[str, str]:
+        file = gatherings.body(repository, task=task)["context"]["relevant_files"][0]
+        return file["path"], file["reason"].split(",")[0]
+
+    assert first("The bucket is empty") == ("src/one.py", "its text has bucket")
+    size = gatherings.index.size_bytes
+    assert first("Parsing: parse it all") == ("src/two.py", "its text has parse")
+    assert gatherings.index.size_bytes == size > 0
+
+
 def test_smallest_budget(repository: Path, gatherings: Gatherings) -> None:
     """4096 bytes are enough for an answer, and are not exceeded."""
     for number in range(40):

@@ -30,8 +30,8 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
-    time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic.
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
     """
 
     _request: ContextRequest

@@ -59,6 +59,13 @@ class TermIndex:
                 found[file.path] = terms
         return found
 
+    def clear(self) -> int:
+        """Forget all, and say how many bytes that were."""
+        with self._lock:
+            freed = self.size_bytes
+            self._known.clear()
+        return freed
+
     @property
     def size_bytes(self) -> int:
         """How many bytes the terms take, about."""

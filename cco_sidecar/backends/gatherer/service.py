@@ -100,8 +100,10 @@ class Gatherer(Service):
         return self._depart(key, request, self._pool)
 
     def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
-        """Remove the cached answers that match all that is not None."""
-        return self._cache.clear(project_id, issue_id, agent_type)
+        """Remove the cached answers that match all that is not None, and the index if nothing narrower is named."""
+        cleared = self._cache.clear(project_id, issue_id, agent_type)
+        freed = self._index.clear() if issue_id is None and agent_type is None else 0
+        return Cleared(cleared.entries_removed, cleared.bytes_freed + freed)
 
     @property
     def entries(self) -> int:

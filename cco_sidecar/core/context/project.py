@@ -16,8 +16,8 @@ SECRET = "secret by name"
 class ProjectFile:
     """A regular file; ``path`` is relative to the root and may carry bytes that are no UTF-8 (surrogate escapes).
 
-    ``status`` says what is uncommitted about it ("modified", "untracked", …) and is "" when nothing is. Files with equal
-    ``key`` have equal content; "" says nothing.
+    ``status`` says what is uncommitted about it ("modified", "untracked", …) and is "" when nothing is. Files
+    with equal ``key`` have equal content.
     """
 
     path: str

@@ -11,11 +11,11 @@ from attrs import frozen
 
 from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.query import Query
-from cco_sidecar.core.context.signals import Company, Texts, by_message, by_name, newest, share, steps_of
+from cco_sidecar.core.context.signals import Company, Step, Texts, by_message, by_name, newest, share, steps_of
 from cco_sidecar.core.context.terms import Terms, terms_of_path
 
 TOP = 10
-"""The best by all other signals; what changed together with them is wanted, too."""
+"""The best of what the task speaks for; what changed together with them is wanted, too."""
 _HALF_AFTER = 50
 """A file whose newest commit is the 50th of the history is half as recent as one of the last commit."""
 
@@ -35,17 +35,17 @@ class Weights:
 
 
 WEIGHTS = Weights(content=1.0, path=0.45, name=0.3, message=0.6, recency=0.3, together=0.3, wish=0.3, wish_alone=1.0)
-"""Found on the histories of click, requests, pytest, scrapy, celery, buildbot and caddy (100 commits of each), by changing
-one weight at a time; their neighbourhood is flat. The repositories that ``benchmarks/context_recall`` is reported for had
-no part in it."""
+"""Their origin: 100 commits each of click, requests, pytest, scrapy, celery, buildbot and caddy, changing one weight at
+a time; around these values little changes. The repositories that `benchmarks.context_recall` is reported for had no
+part in it."""
 
 
 @frozen
 class Standing:
     """Where a file stands: ``reasons`` are short true phrases, the strongest signal first.
 
-    ``words`` are those of the task that its text has, those first that say most; ``named`` says that it changed so often
-    together with one of the best files that the history itself names it.
+    ``words`` are those of the task that its text has, those first that say most; ``named`` says that it changed so
+    often together with one of the best files that the history itself names it.
     """
 
     score: float = 0.0
@@ -79,23 +79,9 @@ def rank(
     """
     steps = steps_of(footprints, frozenset(paths))
     texts = Texts.of(query, {path: documents[path] for path in paths if path in documents})
-    messages, likely = by_message(query, steps)
-    last = newest(steps)
-    signals = [
-        _Signal(WEIGHTS.content, share(texts.scores), texts.phrase),
-        _Signal(
-            WEIGHTS.path, by_name(query, {path: terms_of_path(path) for path in paths}), lambda _: "its path matches"
-        ),
-        _Signal(WEIGHTS.name, by_name(query, {path: terms_of_path(_name(path)) for path in paths})),
-        _Signal(WEIGHTS.message, messages, lambda path: f"commit {likely[path][:10]} was about it"),
-        _Signal(WEIGHTS.wish if query.weights else WEIGHTS.wish_alone, wishes.worths, wishes.phrase),
-        _Signal(
-            WEIGHTS.recency,
-            {path: 1 / (1 + step.place / _HALF_AFTER) for path, step in last.items()},
-            lambda path: f"changed in commit {last[path].commit.hash[:10]}",
-        ),
-    ]
-    company = Company.of(_best(signals), steps) if query.weights else Company()
+    of_task = _signals_of_task(query, texts, paths, steps)
+    signals = [*of_task, *_signals_of_kind(bool(query.weights), wishes, steps)]
+    company = Company.of(_best(_reached(of_task), signals), steps)
     signals.append(_Signal(WEIGHTS.together, share(company.scores), company.phrase))
     return {
         path: Standing(_score(signals, path), _reasons(signals, path), texts.words(path), company.is_named(path))
@@ -112,8 +98,27 @@ class _Signal:
     phrase: Callable[[str], str] | None = None
 
 
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+def _signals_of_task(query: Query, texts: Texts, paths: Sequence[str], steps: Sequence[Step]) -> list[_Signal]:
+    """What the task itself speaks for."""
+    by_path = by_name(query, {path: terms_of_path(path) for path in paths})
+    by_last_name = by_name(query, {path: terms_of_path(path.rpartition("/")[2]) for path in paths})
+    messages, likely = by_message(query, steps)
+    return [
+        _Signal(WEIGHTS.content, share(texts.scores), texts.phrase),
+        _Signal(WEIGHTS.path, by_path, lambda _: "its path matches"),
+        _Signal(WEIGHTS.name, by_last_name),
+        _Signal(WEIGHTS.message, messages, lambda path: f"commit {likely[path][:10]} was about it"),
+    ]
+
+
+def _signals_of_kind(has_text: bool, wishes: Wishes, steps: Sequence[Step]) -> list[_Signal]:
+    """What speaks for a file whatever the task."""
+    last = newest(steps)
+    recency = {path: 1 / (1 + step.place / _HALF_AFTER) for path, step in last.items()}
+    return [
+        _Signal(WEIGHTS.wish if has_text else WEIGHTS.wish_alone, wishes.worths, wishes.phrase),
+        _Signal(WEIGHTS.recency, recency, lambda path: f"changed in commit {last[path].commit.hash[:10]}"),
+    ]
 
 
 def _reached(signals: Iterable[_Signal]) -> set[str]:
@@ -130,7 +135,7 @@ def _reasons(signals: Iterable[_Signal], path: str) -> list[str]:
     return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None]
 
 
-def _best(signals: Sequence[_Signal]) -> list[tuple[str, float]]:
-    """Give the ten best files, each with its score as a share of the highest."""
-    ranked = sorted((-_score(signals, path), path) for path in _reached(signals))[:TOP]
-    return [(path, score / ranked[0][0]) for score, path in ranked if score < 0]
+def _best(paths: Iterable[str], signals: Sequence[_Signal]) -> list[tuple[str, float]]:
+    """Give the ten best of the paths, each with its score as a share of the highest."""
+    ranked = sorted((-_score(signals, path), path) for path in paths)[:TOP]
+    return [(path, score / ranked[0][0]) for score, path in ranked]

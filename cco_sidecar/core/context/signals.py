@@ -12,7 +12,7 @@ from cco_sidecar.core.context.query import Query
 from cco_sidecar.core.context.terms import Terms
 
 _K1 = 1.2
-_B = 0.6
+_B = 0.75
 _DOUBT = 2
 """What changed once together with a file that changed once may be chance: as if that had changed twice more, alone."""
 _SHOWN_WORDS = 4

@@ -86,8 +86,10 @@ def message_terms(message: str) -> "array[int]":
 
 @lru_cache(MOST_REMEMBERED)
 def terms_of_path(path: str) -> frozenset[int]:
-    """Give the terms of a path: the names in it, and their parts."""
-    words = path.encode("utf-8", "surrogateescape").translate(_SPACED).split()
+    """Give the terms of a path: the names in it, and their parts, but for its ending, which says only what it is."""
+    stem, _, ending = path.rpartition(".")
+    said = path if "/" in ending or stem[-1:] in {"", "/"} else stem
+    words = said.encode("utf-8", "surrogateescape").translate(_SPACED).split()
     return frozenset(term for word in words for term in terms_of_word(word))
 
 
@@ -97,7 +99,10 @@ def words_of(text: str) -> list[str]:
 
 
 def parts_of_word(word: str) -> list[str]:
-    """Give what a word is found by: itself in lower case, and its parts if it has several; short and long ones by none."""
+    """Give what a word is found by: itself in lower case, and its parts if it has several.
+
+    One of a single letter, or of more than 64, is found by nothing.
+    """
     whole = word.strip("_").lower()
     if not _SHORTEST <= len(whole) <= _LONGEST:
         return []

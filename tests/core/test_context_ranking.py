@@ -1,0 +1,101 @@
+"""The signals that speak for a file, each alone, and their sum."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cco_sidecar.core.context.project import Footprint
+from cco_sidecar.core.context.query import query_of
+from cco_sidecar.core.context.ranking import Standing, Wishes, rank
+from cco_sidecar.core.context.terms import Terms, message_terms, terms_of
+
+NONE = Wishes({}, lambda path: f"{path} is liked")
+
+
+def commit(name: str, *files: str, message: str = "") -> Footprint:
+    return Footprint(name * 40, files, message_terms(message))
+
+
+def order(standings: dict[str, Standing]) -> list[str]:
+    return sorted(standings, key=lambda path: (-standings[path].score, path))
+
+
+def texts(**contents: str) -> dict[str, Terms]:
+    return {path: terms_of(content.encode()) for path, content in contents.items()}
+
+
+def test_rare_words_and_short_texts() -> None:
+    """A rare word says more than a common one, and a short text with a word more than a long one."""
+    documents = texts(a="common rare", b="common common", c="common", d="common rare " + "other " * 500)
+    assert order(rank("abcd", query_of("common rare"), documents, (), NONE)) == ["a", "d", "b", "c"]
+
+
+def test_words_of_a_text() -> None:
+    """A standing names the words that were found, those first that say most."""
+    documents = texts(a="retries the request", b="request", c="request", d="none")
+    found = rank("abcd", query_of("request retry"), documents, (), NONE)
+    assert found["a"].words == ["retry", "request"]
+    assert "d" not in found
+
+
+def test_paths() -> None:
+    """A file is found by its path, more so by its name; and that needs no text."""
+    found = rank(["src/bucket.py", "bucket/a.py", "b.py"], query_of("bucket"), {}, (), NONE)
+    assert order(found) == ["src/bucket.py", "bucket/a.py"]
+
+
+def test_message() -> None:
+    """Files of commits that were about the same are wanted."""
+    steps = [commit("1", "x"), commit("2", "a", "b", message="Fill the bucket"), commit("3", "d", message="the lid")]
+    found = rank("abdx", query_of("bucket"), {}, steps, NONE)
+    assert order(found) == ["a", "b", "x", "d"]
+    assert found["a"].reasons[0] == "commit 2222222222 was about it"
+    assert found["x"].reasons == ["changed in commit 1111111111"]
+
+
+def test_recency_is_a_place() -> None:
+    """The newer the last commit of a file, the better; gone files are not there."""
+    steps = [commit("1", "b", "gone"), commit("2", "a"), commit("3", "b", "c")]
+    assert order(rank("abc", query_of(""), {}, steps, NONE)) == ["b", "a", "c"]
+
+
+def test_company() -> None:
+    """What changes together with the best is wanted, and named by the history if that is no chance."""
+    rest = [commit("9", other) for other in "pqrstuvwxyz"]
+    steps = [commit("1", "z"), *rest, commit("2", "a", "b"), commit("3", "a", "b"), commit("4", "a", "c")]
+    found = rank("abcpqrstuvwxyz", query_of("bucket"), texts(a="bucket"), steps, NONE)
+    assert (found["b"].named, found["c"].named, found["z"].named) == (True, False, False)
+    assert "changes together with a" in found["b"].reasons
+    assert found["b"].score > found["c"].score
+
+
+def test_wishes() -> None:
+    """Without text the wish decides, with text it helps."""
+    liked = Wishes({"b": 1.0}, lambda path: f"{path} is liked")
+    steps = [commit("1", "a")]
+    assert order(rank("ab", query_of(""), {}, steps, liked)) == ["b", "a"]
+    assert order(rank("ab", query_of("bucket"), texts(a="bucket"), steps, liked)) == ["a", "b"]
+    assert rank("ab", query_of(""), {}, (), liked)["b"].reasons == ["b is liked"]
+
+
+WORDS = st.lists(st.sampled_from(["bucket", "leaky_refill", "parseHeader", "value", "the"]), max_size=8).map(" ".join)
+NAMES = [f"src/{name}.py" for name in ("bucket", "header", "a", "b", "c")]
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), WORDS),
+    st.lists(st.tuples(st.lists(st.sampled_from([*NAMES, "gone"]), max_size=4, unique=True), WORDS), max_size=8),
+    WORDS,
+    st.randoms(use_true_random=False),
+)
+def test_deterministic(
+    contents: dict[str, str], history: list[tuple[list[str], str]], task: str, chance: random.Random
+) -> None:
+    """The order in which files are known or terms were read changes nothing, to the last bit."""
+    steps = [commit(str(place), *files, message=message) for place, (files, message) in enumerate(history)]
+    first = rank(NAMES, query_of(task), texts(**contents), steps, NONE)
+    names = chance.sample(NAMES, len(NAMES))
+    shuffled = chance.sample(list(contents.items()), len(contents))
+    assert rank(names, query_of(task), texts(**dict(shuffled)), steps, NONE) == first
+    assert all(standing.score > 0 and standing.reasons for standing in first.values())

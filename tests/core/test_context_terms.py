@@ -1,0 +1,101 @@
+"""The terms of texts, paths and tasks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cco_sidecar.core.context import terms as terms_module
+from cco_sidecar.core.context.query import query_of
+from cco_sidecar.core.context.terms import (
+    MOST_TERMS,
+    TEXT_BYTES,
+    parts_of_word,
+    term_of,
+    terms_of,
+    terms_of_path,
+)
+
+
+def counts(text: bytes) -> dict[int, int]:
+    found = terms_of(text)
+    return {term: count for count, group in found.groups for term in group}
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("parseHTTPHeader", ["parsehttpheader", "parse", "http", "header"]),
+        ("retry_after", ["retry_after", "retry", "after"]),
+        ("__init__", ["init"]),
+        ("Utf8Decoder", ["utf8decoder", "utf", "decoder"]),
+        ("HTTP2", ["http2", "http"]),
+        ("queries", ["query"]),
+        ("classes", ["classe"]),
+        ("class", ["class"]),
+        ("Größe", ["größe", "gr", "öß"]),
+        ("x", []),
+        ("x" * 65, []),
+    ],
+)
+def test_parts(word: str, parts: list[str]) -> None:
+    """A word is found whole and by its parts, without a plural's end."""
+    assert parts_of_word(word) == parts
+
+
+def test_counts_are_rough() -> None:
+    """How often a word occurs is kept, roughly; who defines a name has it more often."""
+    found = counts(b"bucket\n" * 9 + b"refill = refill\ndef leak(): pass\n")
+    assert (found[term_of("bucket")], found[term_of("refill")], found[term_of("leak")]) == (6, 2, 4)
+    assert found[term_of("bucket")] < counts(b"bucket\n" * 10)[term_of("bucket")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"def leak(a):", b"    async def leak(self):", b"class leak(Base):", b"export default function leak() {",
+        b"func (r *Bucket) leak() error {", b"pub fn leak<T>(", b"public static class leak {", b"type leak struct {",
+    ],
+)  # fmt: skip
+def test_definitions(line: bytes) -> None:
+    """The common languages' definitions are seen."""
+    assert counts(line)[term_of("leak")] == 4
+
+
+def test_bounds() -> None:
+    """A big or hostile text has its bound."""
+    many = b" ".join(b"w%dx" % number for number in range(60_000))
+    found = terms_of(many)
+    assert sum(len(group) for _, group in found.groups) == MOST_TERMS
+    assert found.size_bytes < 5 * MOST_TERMS + 1_024
+    assert not terms_of(b"a" * (1 << 20)).groups
+    late = b"early " + b" " * TEXT_BYTES + b"late"
+    assert set(counts(late)) == {term_of("early")}
+
+
+@given(st.lists(st.text("abAB_ 1é(\n", max_size=40), max_size=30))
+def test_slices_do_not_show(lines: list[str]) -> None:
+    """A text has the same terms in whatever slices it is split, if they end with lines."""
+    text = "\n".join(lines).encode()
+    whole = terms_of(text)
+    before = terms_module._SLICE
+    terms_module._SLICE = 128
+    try:
+        assert terms_of(text) == whole
+    finally:
+        terms_module._SLICE = before
+
+
+def test_paths() -> None:
+    """A path is found by its names and their parts, whatever bytes they have."""
+    assert terms_of_path("src/leakyBucket.py") == {*map(term_of, ["src", "leakybucket", "leaky", "bucket"])}
+    assert term_of("odd") in terms_of_path("odd-\udcff.py")
+    assert terms_of_path("v1.d/.gitignore") == {*map(term_of, ["v1", "gitignore"])}
+    assert terms_of_path("v1.d/Makefile") == {*map(term_of, ["v1", "makefile"])}
+
+
+def test_query() -> None:
+    """The first line counts double, repeating less each time, words without meaning not at all."""
+    query = query_of("Leaky bucket\n\nThe bucket has to refill_slowly")
+    weights = {query.words[term]: round(weight, 2) for term, weight in query.weights.items()}
+    assert weights == {"leaky": 1.69, "bucket": 2.1, "refill_slowly": 1.0, "refill": 0.6, "slowly": 0.6}
+    assert not query_of(" \n the of ").weights
