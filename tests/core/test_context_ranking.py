@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 
 from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.query import query_of
-from cco_sidecar.core.context.ranking import Standing, Wishes, rank
+from cco_sidecar.core.context.ranking import Liking, Ranking, rank
 from cco_sidecar.core.context.terms import Terms, message_terms, terms_of
 
-NONE = Wishes({}, lambda path: f"{path} is liked")
+NONE = Liking({}, lambda path: f"{path} is liked")
 
 
 def commit(name: str, *files: str, message: str = "") -> Footprint:
     return Footprint(name * 40, files, message_terms(message))
 
 
-def order(standings: dict[str, Standing]) -> list[str]:
-    return sorted(standings, key=lambda path: (-standings[path].score, path))
+def order(ranking: Ranking) -> list[str]:
+    return sorted(ranking.scores, key=lambda path: (-ranking.score(path), path))
 
 
 def texts(**contents: str) -> dict[str, Terms]:
@@ -35,8 +35,8 @@ def test_words_of_a_text() -> None:
     """A standing names the words that were found, those first that say most."""
     documents = texts(a="retries the request", b="request", c="request", d="none")
     found = rank("abcd", query_of("request retry"), documents, (), NONE)
-    assert found["a"].words == ["retry", "request"]
-    assert "d" not in found
+    assert found.words("a") == ["retry", "request"]
+    assert order(found) == ["a", "b", "c"]
 
 
 def test_paths() -> None:
@@ -50,8 +50,8 @@ def test_message() -> None:
     steps = [commit("1", "x"), commit("2", "a", "b", message="Fill the bucket"), commit("3", "d", message="the lid")]
     found = rank("abdx", query_of("bucket"), {}, steps, NONE)
     assert order(found) == ["a", "b", "x", "d"]
-    assert found["a"].reasons[0] == "commit 2222222222 was about it"
-    assert found["x"].reasons == ["changed in commit 1111111111"]
+    assert found.reasons("a")[0] == "commit 2222222222 was about it"
+    assert found.reasons("x") == ["changed in commit 1111111111"]
 
 
 def test_recency_is_a_place() -> None:
@@ -65,18 +65,18 @@ def test_company() -> None:
     rest = [commit("9", other) for other in "pqrstuvwxyz"]
     steps = [commit("1", "z"), *rest, commit("2", "a", "b"), commit("3", "a", "b"), commit("4", "a", "c")]
     found = rank("abcpqrstuvwxyz", query_of("bucket"), texts(a="bucket"), steps, NONE)
-    assert (found["b"].named, found["c"].named, found["z"].named) == (True, False, False)
-    assert "changes together with a" in found["b"].reasons
-    assert found["b"].score > found["c"].score
+    assert (found.is_named("b"), found.is_named("c"), found.is_named("z")) == (True, False, False)
+    assert "changes together with a" in found.reasons("b")
+    assert found.score("b") > found.score("c")
 
 
 def test_wishes() -> None:
     """Without text the wish decides, with text it helps."""
-    liked = Wishes({"b": 1.0}, lambda path: f"{path} is liked")
+    liked = Liking({"b": 1.0}, lambda path: f"{path} is liked")
     steps = [commit("1", "a")]
     assert order(rank("ab", query_of(""), {}, steps, liked)) == ["b", "a"]
     assert order(rank("ab", query_of("bucket"), texts(a="bucket"), steps, liked)) == ["a", "b"]
-    assert rank("ab", query_of(""), {}, (), liked)["b"].reasons == ["b is liked"]
+    assert rank("ab", query_of(""), {}, (), liked).reasons("b") == ["b is liked"]
 
 
 WORDS = st.lists(st.sampled_from(["bucket", "leaky_refill", "parseHeader", "value", "the"]), max_size=8).map(" ".join)
@@ -96,6 +96,10 @@ def test_deterministic(
     steps = [commit(str(place), *files, message=message) for place, (files, message) in enumerate(history)]
     first = rank(NAMES, query_of(task), texts(**contents), steps, NONE)
     names = chance.sample(NAMES, len(NAMES))
-    shuffled = chance.sample(list(contents.items()), len(contents))
-    assert rank(names, query_of(task), texts(**dict(shuffled)), steps, NONE) == first
-    assert all(standing.score > 0 and standing.reasons for standing in first.values())
+    second = rank(
+        names, query_of(task), texts(**dict(chance.sample(list(contents.items()), len(contents)))), steps, NONE
+    )
+    assert second.scores == first.scores
+    assert all(score > 0 and first.reasons(path) for path, score in first.scores.items())
+    for ask in (Ranking.reasons, Ranking.words, Ranking.is_named):
+        assert [ask(second, name) for name in NAMES] == [ask(first, name) for name in NAMES]

@@ -4,10 +4,9 @@ Pure: the same files, task and history give the same order. No signal looks at a
 place in the history.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.query import Query
@@ -41,28 +40,43 @@ part in it."""
 
 
 @frozen
-class Standing:
-    """Where a file stands: ``reasons`` are short true phrases, the strongest signal first.
+class Liking:
+    """How much an agent type likes files for what they are, more than 0 and at most 1, and how that is said."""
 
-    ``words`` are those of the task that its text has, those first that say most; ``named`` says that it changed so
-    often together with one of the best files that the history itself names it.
-    """
-
-    score: float = 0.0
-    reasons: Sequence[str] = ()
-    words: Sequence[str] = ()
-    named: bool = False
-
-
-NOWHERE = Standing()
-
-
-@frozen
-class Wishes:
-    """How much an agent type wants files for what they are, more than 0 and at most 1, and how that is said."""
-
-    worths: Mapping[str, float]
+    values: Mapping[str, float]
     phrase: Callable[[str], str]
+
+
+@define(eq=False)
+class Ranking:
+    """What speaks for each file of a project; words and reasons are put together when they are asked for."""
+
+    _signals: Sequence["_Signal"]
+    _texts: Texts
+    _company: Company
+    scores: Mapping[str, float] = field(init=False)
+    """The files that anything speaks for."""
+
+    def __attrs_post_init__(self) -> None:
+        self.scores = _summed(self._signals)
+
+    def score(self, path: str) -> float:
+        """Give the sum of all that speaks for a file."""
+        return self.scores.get(path, 0.0)
+
+    def reasons(self, path: str) -> list[str]:
+        """Give short true phrases, the strongest signal first."""
+        told = [(signal.weight * signal.values.get(path, 0.0), signal.phrase) for signal in self._signals]
+        told.sort(key=lambda one: -one[0])
+        return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None]
+
+    def words(self, path: str) -> list[str]:
+        """Give the words of the task that the file's text has, those first that say most."""
+        return self._texts.words(path)
+
+    def is_named(self, path: str) -> bool:
+        """Say whether the file changed so often together with one of the best that the history itself names it."""
+        return self._company.is_named(path)
 
 
 def rank(
@@ -70,9 +84,9 @@ def rank(
     query: Query,
     documents: Mapping[str, Terms],
     footprints: Sequence[Footprint],
-    wishes: Wishes,
-) -> dict[str, Standing]:
-    """Say where each of the paths stands that anything speaks for.
+    liking: Liking,
+) -> Ranking:
+    """Rank files.
 
     :param documents: the terms of those files whose text is known.
     :param footprints: the history, newest first.
@@ -80,13 +94,9 @@ def rank(
     steps = steps_of(footprints, frozenset(paths))
     texts = Texts.of(query, {path: documents[path] for path in paths if path in documents})
     of_task = _signals_of_task(query, texts, paths, steps)
-    signals = [*of_task, *_signals_of_kind(bool(query.weights), wishes, steps)]
-    company = Company.of(_best(_reached(of_task), signals), steps)
-    signals.append(_Signal(WEIGHTS.together, share(company.scores), company.phrase))
-    return {
-        path: Standing(_score(signals, path), _reasons(signals, path), texts.words(path), company.is_named(path))
-        for path in sorted(_reached(signals))
-    }
+    signals = [*of_task, *_signals_of_kind(bool(query.weights), liking, steps)]
+    company = Company.of(_best(_summed(of_task), _summed(signals)), steps)
+    return Ranking([*signals, _Signal(WEIGHTS.together, share(company.scores), company.phrase)], texts, company)
 
 
 @frozen
@@ -111,31 +121,26 @@ def _signals_of_task(query: Query, texts: Texts, paths: Sequence[str], steps: Se
     ]
 
 
-def _signals_of_kind(has_text: bool, wishes: Wishes, steps: Sequence[Step]) -> list[_Signal]:
+def _signals_of_kind(has_text: bool, liking: Liking, steps: Sequence[Step]) -> list[_Signal]:
     """What speaks for a file whatever the task."""
     last = newest(steps)
     recency = {path: 1 / (1 + step.place / _HALF_AFTER) for path, step in last.items()}
     return [
-        _Signal(WEIGHTS.wish if has_text else WEIGHTS.wish_alone, wishes.worths, wishes.phrase),
+        _Signal(WEIGHTS.wish if has_text else WEIGHTS.wish_alone, liking.values, liking.phrase),
         _Signal(WEIGHTS.recency, recency, lambda path: f"changed in commit {last[path].commit.hash[:10]}"),
     ]
 
 
-def _reached(signals: Iterable[_Signal]) -> set[str]:
-    return {path for signal in signals for path in signal.values}
+def _summed(signals: Iterable[_Signal]) -> dict[str, float]:
+    """Add the signals up, always in the same order, so that sums are equal to the last bit."""
+    scores: dict[str, float] = {}
+    for signal in signals:
+        for path, value in signal.values.items():
+            scores[path] = scores.get(path, 0.0) + signal.weight * value
+    return scores
 
 
-def _score(signals: Iterable[_Signal], path: str) -> float:
-    return math.fsum(signal.weight * signal.values.get(path, 0.0) for signal in signals)
-
-
-def _reasons(signals: Iterable[_Signal], path: str) -> list[str]:
-    told = [(signal.weight * signal.values.get(path, 0.0), signal.phrase) for signal in signals]
-    told.sort(key=lambda one: -one[0])
-    return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None]
-
-
-def _best(paths: Iterable[str], signals: Sequence[_Signal]) -> list[tuple[str, float]]:
+def _best(paths: Iterable[str], scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """Give the ten best of the paths, each with its score as a share of the highest."""
-    ranked = sorted((-_score(signals, path), path) for path in paths)[:TOP]
+    ranked = sorted((-scores[path], path) for path in paths)[:TOP]
     return [(path, score / ranked[0][0]) for score, path in ranked]

@@ -12,7 +12,7 @@ from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
 from cco_sidecar.core.context.project import Omission, Project, ProjectFile
 from cco_sidecar.core.context.query import query_of
-from cco_sidecar.core.context.ranking import NOWHERE, Standing, Wishes, rank
+from cco_sidecar.core.context.ranking import Liking, Ranking, rank
 from cco_sidecar.core.context.terms import Terms
 from cco_sidecar.core.roster import AgentType, ContextWish
 
@@ -32,16 +32,28 @@ class Tier(IntEnum):
 
 @frozen
 class Pick:
-    """A file that is to go in, and one short true sentence why.
-
-    ``score`` is comparable within one selection; ``words`` are those of the task that the file's text has, those first
-    that say most. They are in lower case, and the end of a plural may be missing.
-    """
+    """A file that is to go in; its ``score`` is comparable within one selection."""
 
     file: ProjectFile
-    reason: str
+    _reason: str
     score: float = 0.0
-    words: Sequence[str] = ()
+    _ranking: Ranking | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def reason(self) -> str:
+        """Say in one short true sentence why; it is put together when it is asked for, for most files never are."""
+        told = self._ranking.reasons(self.file.path) if self._ranking else []
+        return (
+            ", ".join([self._reason, *told] if self._reason else told) or f"{describe(self.file.path)} of the project"
+        )
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Give the words of the task that the file's text has, those first that say most.
+
+        They are in lower case, and the end of a plural may be missing.
+        """
+        return self._ranking.words(self.file.path) if self._ranking else ()
 
 
 @frozen
@@ -68,8 +80,8 @@ def select(
     wish = _Wish(agent_type.context)
     rankable = [file.path for file in project.files if kind_of(file.path) is not Kind.GENERATED]
     footprints = project.git.footprints if project.git else ()
-    standings = rank(rankable, query_of(task), documents, footprints, wish.wishes(rankable))
-    judge = _Judge(wish, named, touched, standings)
+    ranking = rank(rankable, query_of(task), documents, footprints, wish.liking(rankable))
+    judge = _Judge(wish, named, touched, ranking)
     ranked = []
     omitted = []
     for file in project.files:
@@ -105,12 +117,12 @@ class _Wish:
     def excludes(self, path: str) -> bool:
         return matches_any(self._exclude, path)
 
-    def wishes(self, paths: Sequence[str]) -> Wishes:
-        """Say how much each path is wanted, and in which words."""
+    def liking(self, paths: Sequence[str]) -> Liking:
+        """Say how much each path is liked, and in which words."""
         least = len(self._entry.prefer) + 2
         places = {path: self._place(path) for path in paths}
-        worths = {path: 1 - place / least for path, place in places.items() if place < least}
-        return Wishes(worths, lambda path: f"{describe(path)}, as this agent type prefers")
+        values = {path: 1 - place / least for path, place in places.items() if place < least}
+        return Liking(values, lambda path: f"{describe(path)}, as this agent type prefers")
 
     def _place(self, path: str) -> int:
         """Give the place among the wishes; two past the last preference means that there is none for this."""
@@ -130,7 +142,7 @@ class _Judge:
     _wish: _Wish
     _named: set[str]
     _touched: Mapping[str, str]
-    _standings: Mapping[str, Standing]
+    _ranking: Ranking
 
     def refusal(self, file: ProjectFile) -> str:
         """Say why the agent does not get the file, "" if it does."""
@@ -141,20 +153,15 @@ class _Judge:
         languages = self._wish.languages
         if not languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
-        if language_of(file.path) in languages or self._standing(file).named or self._wish.includes(file.path):
+        if language_of(file.path) in languages or self._ranking.is_named(file.path) or self._wish.includes(file.path):
             return ""
         return OTHER_LANGUAGE
 
     def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
         """Give the file's place in the order, and what is said of it."""
-        standing = self._standing(file)
         tier, special = self._tier(file)
-        reasons = [special, *standing.reasons] if special else standing.reasons
-        pick = Pick(file, ", ".join(reasons) or f"{describe(file.path)} of the project", standing.score, standing.words)
-        return (tier, -standing.score, file.path.count("/"), file.path), pick
-
-    def _standing(self, file: ProjectFile) -> Standing:
-        return self._standings.get(file.path, NOWHERE)
+        score = self._ranking.score(file.path)
+        return (tier, -score, file.path.count("/"), file.path), Pick(file, special, score, self._ranking)
 
     def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
         if file.path in self._named:

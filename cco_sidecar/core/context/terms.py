@@ -9,8 +9,9 @@ import re
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain, repeat
 
 from attrs import field, frozen
 
@@ -24,10 +25,8 @@ _LONGEST = 64
 _SHORTEST = 2
 _SLICE = 65_536  # the interpreter's lock is held while a slice is split: a millisecond or so
 _DEFINING = 4  # a file that defines a name is found by it as if it named it five times
-_COUNTS = (1, 2, 3, 4, 6, 10, 20)
-"""How often a term occurs is kept roughly, which is all that BM25 makes of it."""
-_OVERHEAD_BYTES = 300
-_GROUP_BYTES = 96
+_MOST_COUNT = 255
+_OVERHEAD_BYTES = 600
 
 _IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(range(128, 256))
 _SPACED = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
@@ -42,24 +41,23 @@ _DEFINED = re.compile(
 
 @frozen
 class Terms:
-    """The terms of one text: for each rough count, those that occur so often; ``length`` counts all words."""
+    """The terms of one text, each with how often it occurs, at most 255 times; ``length`` counts all words."""
 
     length: int
-    groups: Sequence[tuple[int, "array[int]"]] = field(repr=False)
+    _terms: "array[int]" = field(repr=False)
+    _counts: bytes = field(repr=False)
 
     @property
     def size_bytes(self) -> int:
         """How many bytes they take, about."""
-        return _OVERHEAD_BYTES + sum(_GROUP_BYTES + 4 * len(terms) for _, terms in self.groups)
+        return _OVERHEAD_BYTES + 5 * len(self._terms)
 
-    def found(self, wanted: frozenset[int]) -> Iterator[tuple[int, int]]:
-        """Give those of the wanted terms that occur, with the rough count."""
-        for count, terms in self.groups:
-            for term in wanted.intersection(terms):
-                yield term, count
+    def found(self, wanted: frozenset[int]) -> list[tuple[int, int]]:
+        """Give those of the wanted terms that occur, with their counts."""
+        return [(term, self._counts[self._terms.index(term)]) for term in wanted.intersection(self._terms)]
 
 
-NO_TERMS = Terms(0, ())
+NO_TERMS = Terms(0, array("I"), b"")
 
 
 def terms_of(text: bytes) -> Terms:
@@ -68,14 +66,21 @@ def terms_of(text: bytes) -> Terms:
     words: Counter[bytes] = Counter()
     for part in _slices(text):
         words.update(part.translate(_SPACED).split())
-    counts: dict[int, int] = {}
+    by_count: dict[int, list[bytes]] = {}
     for word, count in words.items():
-        for term in terms_of_word(word):
-            counts[term] = counts.get(term, 0) + count
-    for name in _DEFINED.findall(text):
-        for term in terms_of_word(name):
-            counts[term] = counts.get(term, 0) + _DEFINING
-    return Terms(words.total(), _grouped(counts))
+        by_count.setdefault(count, []).append(word)
+    counts = Counter(_terms_of_words(by_count.pop(1, ())))
+    for count, some in by_count.items():
+        for term in _terms_of_words(some):
+            counts[term] += count
+    for term in _terms_of_words(_DEFINED.findall(text)):
+        counts[term] += _DEFINING
+    kept = dict(counts.most_common(MOST_TERMS)) if len(counts) > MOST_TERMS else counts
+    return Terms(words.total(), array("I", kept), bytes(map(min, kept.values(), repeat(_MOST_COUNT))))
+
+
+def _terms_of_words(words: Iterable[bytes]) -> Iterator[int]:
+    return chain.from_iterable(map(terms_of_word, words))
 
 
 def message_terms(message: str) -> "array[int]":
@@ -140,16 +145,3 @@ def _slices(text: bytes) -> Iterator[bytes]:
         end = end if end > start else start + _SLICE
         yield text[start:end]
         start = end
-
-
-def _grouped(counts: Mapping[int, int]) -> list[tuple[int, "array[int]"]]:
-    if len(counts) > MOST_TERMS:
-        kept = sorted(counts, key=lambda term: (-counts[term], term))[:MOST_TERMS]
-        counts = {term: counts[term] for term in kept}
-    groups: dict[int, list[int]] = {}
-    for term, count in counts.items():
-        groups.setdefault(count, []).append(term)
-    rough: dict[int, list[int]] = {}
-    for count, terms in groups.items():
-        rough.setdefault(max(step for step in _COUNTS if step <= count), []).extend(terms)
-    return [(count, array("I", sorted(rough[count]))) for count in sorted(rough)]
