@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.idempotency import Idempotency
+from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
@@ -38,7 +39,16 @@ class Desk:
         around = WebhookHouse(events=house)
         book, keys = TokenBook(house.clock, house.ledger), Idempotency(house.clock)
         self.project = Project(
-            "p", Path("/p"), house.ledger, house.hub, house.issues, book, keys, around.letters, around.webhooks
+            "p",
+            Path("/p"),
+            house.ledger,
+            house.hub,
+            house.issues,
+            book,
+            keys,
+            around.letters,
+            around.webhooks,
+            IssueTexts(house.clock, house.ledger),
         )
         self.results = Results(
             house.clock,

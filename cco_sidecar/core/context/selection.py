@@ -6,7 +6,6 @@ from types import MappingProxyType
 
 from attrs import define, field, frozen
 
-from cco_sidecar.core.context.ignoring import Pattern, globs, matches_any
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
@@ -14,6 +13,7 @@ from cco_sidecar.core.context.project import Omission, Project, ProjectFile
 from cco_sidecar.core.context.query import query_of
 from cco_sidecar.core.context.ranking import Liking, Ranking, rank
 from cco_sidecar.core.context.terms import Terms
+from cco_sidecar.core.context.wishes import PINNED, SOURCE, Wishes
 from cco_sidecar.core.roster import AgentType, ContextWish
 
 OTHER_LANGUAGE = "source in another language"
@@ -23,11 +23,13 @@ EXCLUDED = "excluded for this agent type"
 class Tier(IntEnum):
     """The groups of the order, best first; within one, the score decides."""
 
-    NAMED = 0
-    CHANGED = 1
-    TOUCHED = 2
-    RANKED = 3
-    GENERATED = 4
+    PINNED = 0
+    NAMED = 1
+    CHANGED = 2
+    TOUCHED = 3
+    SOURCE = 4
+    RANKED = 5
+    GENERATED = 6
 
 
 @frozen
@@ -77,13 +79,13 @@ def select(
     :param documents: the terms of those files whose text is known.
     """
     named = mentioned(task, (file.path for file in project.files))
-    wish = _Wish(agent_type.context)
+    taste = _Taste(agent_type.context)
     rankable = [file.path for file in project.files if kind_of(file.path) is not Kind.GENERATED]
     footprints = project.git.footprints if project.git else ()
-    ranking = rank(rankable, query_of(task), documents, footprints, wish.liking(rankable))
-    judge = _Judge(wish, named, touched, ranking)
+    ranking = rank(rankable, query_of(task), documents, footprints, taste.liking(rankable))
+    judge = _Judge(taste, named, touched, ranking)
     ranked = []
-    omitted = []
+    omitted = taste.wishes.missing(project)
     for file in project.files:
         why_not = judge.refusal(file)
         if why_not:
@@ -98,24 +100,16 @@ _Order = tuple[int, float, int, str]
 
 
 @define(eq=False)
-class _Wish:
-    """What an agent type wants, of its roster entry."""
+class _Taste:
+    """What an agent type likes, by its roster entry."""
 
     _entry: ContextWish
+    wishes: Wishes = field(init=False)
     languages: frozenset[str] = field(init=False)
-    _include: Sequence[Pattern] = field(init=False)
-    _exclude: Sequence[Pattern] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.wishes = Wishes(self._entry)
         self.languages = frozenset(canonical(language) for language in self._entry.languages)
-        self._include = globs(self._entry.include)
-        self._exclude = globs(self._entry.exclude)
-
-    def includes(self, path: str) -> bool:
-        return matches_any(self._include, path)
-
-    def excludes(self, path: str) -> bool:
-        return matches_any(self._exclude, path)
 
     def liking(self, paths: Sequence[str]) -> Liking:
         """Say how much each path is liked, and in which words."""
@@ -134,12 +128,12 @@ class _Wish:
                     return place
         if language in self.languages:
             return len(self._entry.prefer)
-        return len(self._entry.prefer) + (1 if self.includes(path) else 2)
+        return len(self._entry.prefer) + (1 if self.wishes.includes(path) else 2)
 
 
 @define(eq=False)
 class _Judge:
-    _wish: _Wish
+    _taste: _Taste
     _named: set[str]
     _touched: Mapping[str, str]
     _ranking: Ranking
@@ -148,17 +142,22 @@ class _Judge:
         """Say why the agent does not get the file, "" if it does."""
         if file.path in self._named:
             return ""
-        if self._wish.excludes(file.path):
+        wishes, languages = self._taste.wishes, self._taste.languages
+        if wishes.exclusion(file.path) is not None:
             return EXCLUDED
-        languages = self._wish.languages
+        if wishes.pins(file.path) or wishes.has_source(file.path):
+            return ""
         if not languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
-        if language_of(file.path) in languages or self._ranking.is_named(file.path) or self._wish.includes(file.path):
+        if language_of(file.path) in languages or self._ranking.is_named(file.path) or wishes.includes(file.path):
             return ""
         return OTHER_LANGUAGE
 
     def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
         """Give the file's place in the order, and what is said of it."""
+        if self._taste.wishes.pins(file.path):
+            place = self._taste.wishes.place_of(file.path)
+            return (Tier.PINNED, place, 0, file.path), Pick(file, PINNED)
         tier, special = self._tier(file)
         score = self._ranking.score(file.path)
         return (tier, -score, file.path.count("/"), file.path), Pick(file, special, score, self._ranking)
@@ -167,12 +166,14 @@ class _Judge:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
         kind = kind_of(file.path)
-        if kind is Kind.GENERATED:
+        if kind is Kind.GENERATED and not self._taste.wishes.has_source(file.path):
             return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
             return Tier.TOUCHED, f"{self._touched[file.path]} worked on it"
+        if self._taste.wishes.has_source(file.path):
+            return Tier.SOURCE, SOURCE
         return Tier.RANKED, ""
 
 
