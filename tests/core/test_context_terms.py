@@ -43,22 +43,10 @@ def test_parts(word: str, parts: list[str]) -> None:
 
 
 def test_counts() -> None:
-    """How often a word occurs is kept, whole or as a part, to a bound; who defines a name has it more often."""
+    """How often a word occurs is kept, whole or as a part, to a bound."""
     found = counts(b"bucket\n" * 9 + b"a_bucket refill = refill\ndef leak(): pass\n" + b"x1 " * 999)
     words = ["bucket", "refill", "leak", "x1"]
-    assert [found[term_of(word)] for word in words] == [10, 2, 5, 255]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"def leak(a):", b"    async def leak(self):", b"class leak(Base):", b"export default function leak() {",
-        b"func (r *Bucket) leak() error {", b"pub fn leak<T>(", b"public static class leak {", b"type leak struct {",
-    ],
-)  # fmt: skip
-def test_definitions(line: bytes) -> None:
-    """The common languages' definitions are seen."""
-    assert counts(line)[term_of("leak")] == 5
+    assert [found[term_of(word)] for word in words] == [10, 2, 1, 255]
 
 
 def test_bounds() -> None:

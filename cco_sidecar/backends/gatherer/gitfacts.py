@@ -7,6 +7,7 @@ from attrs import frozen
 
 from cco_sidecar.backends.gatherer.git import GitError
 from cco_sidecar.backends.gatherer.repository import Repository
+from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
 from cco_sidecar.core.context.project import Commit, Footprint
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact
@@ -16,7 +17,6 @@ from cco_sidecar.core.times import rfc3339
 LISTING_BYTES = 64 << 20
 _LOG_BYTES = 8 << 20
 _DIFF_BYTES = 8 << 20
-SHOWN_COMMITS = 20
 COMMIT_FILES = 50
 HISTORY = 2_000
 BULK_FILES = 20

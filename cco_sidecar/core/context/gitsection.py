@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from cco_sidecar.core.context.fitting import Fitted, encode, fit_list, head_of, joined, shown
 from cco_sidecar.core.context.project import Change, Commit, GitFacts
 
+SHOWN_COMMITS = 20
+
 
 def git_section(git: GitFacts | None, most_bytes: int) -> Fitted:
     """Encode the git section: the names of what changed come first, then history, then diffs as far as they fit."""

@@ -24,19 +24,12 @@ _MESSAGE_CHARACTERS = 2_000
 _LONGEST = 64
 _SHORTEST = 2
 _SLICE = 65_536  # the interpreter's lock is held while a slice is split: a millisecond or so
-_DEFINING = 4  # a file that defines a name is found by it as if it named it five times
 _MOST_COUNT = 255
 _OVERHEAD_BYTES = 600
 
 _IN_WORDS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(range(128, 256))
 _SPACED = bytes(byte if byte in _IN_WORDS else 0x20 for byte in range(256))
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
-_DEFINED = re.compile(
-    rb"^[ \t]*(?:(?:export|default|public|private|protected|static|final|abstract|async|pub|unsafe|inline) ){0,4}"
-    rb"(?:def|class|func|fn|function|struct|interface|enum|trait|module|type|impl|object|macro_rules!)[ \t]+"
-    rb"(?:\([^()\n]{0,80}\)[ \t]*)?(\w{2,64})",
-    re.MULTILINE,
-)
 
 
 @frozen
@@ -73,8 +66,6 @@ def terms_of(text: bytes) -> Terms:
     for count, some in by_count.items():
         for term in _terms_of_words(some):
             counts[term] += count
-    for term in _terms_of_words(_DEFINED.findall(text)):
-        counts[term] += _DEFINING
     kept = dict(counts.most_common(MOST_TERMS)) if len(counts) > MOST_TERMS else counts
     return Terms(words.total(), array("I", kept), bytes(map(min, kept.values(), repeat(_MOST_COUNT))))
 
