@@ -22,7 +22,7 @@ def order(ranking: Ranking) -> list[str]:
 
 
 def texts(**contents: str) -> dict[str, Terms]:
-    return {path: terms_of(content.encode()) for path, content in contents.items()}
+    return {path: terms_of(content) for path, content in contents.items()}
 
 
 def test_rare_words_and_short_texts() -> None:
