@@ -19,7 +19,7 @@ from cco_sidecar.backends.gatherer.reading import project_of
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.core.context.project import Footprint, GitFacts, Project, ProjectFile
-from cco_sidecar.core.context.terms import Terms, message_terms, term_of
+from cco_sidecar.core.context.terms import Terms, message_terms, term_of, terms_of_word
 from tests.backends.test_gatherer import commit_all, git, put
 
 
@@ -99,6 +99,15 @@ def test_no_text(root: Path) -> None:
     project = look(root)
     (root / "a.py").unlink()
     assert set(documents(TermIndex(1 << 20), root, project)) == {"b.py"}
+
+
+def test_secrets_have_no_terms(root: Path) -> None:
+    """Nobody learns from a rank or a reason that he guessed a secret."""
+    secret = "ghp_" + "a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f"
+    put(root, "a.py", f'token = "{secret}"\n')
+    found = documents(TermIndex(1 << 20), root)["a.py"]
+    assert found.found(frozenset(terms_of_word(b"token")))
+    assert not found.found(frozenset(terms_of_word(secret.encode())))
 
 
 def test_is_bounded(root: Path) -> None:

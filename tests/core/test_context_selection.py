@@ -113,7 +113,7 @@ def test_without_text_type_and_recency() -> None:
 
 def test_text_decides() -> None:
     """What the task speaks of comes before what is merely recent or preferred; the reason says in which words."""
-    documents = {"notes.md": terms_of(b"The leaky bucket refills."), "a.py": terms_of(b"def parse(): pass")}
+    documents = {"notes.md": terms_of("The leaky bucket refills."), "a.py": terms_of("def parse(): pass")}
     found = select(project("a.py", "notes.md", commits=[commit("1", "a.py")]), PYTHON, "bucket leaks", {}, documents)
     assert paths(found) == ["notes.md", "a.py"]
     assert why(found, "notes.md") == "its text has bucket"
@@ -128,7 +128,7 @@ def test_reasons_name_each_signal() -> None:
         commit("2", "bucket.py", "b.py", message="Refill the bucket"),
         commit("1", "bucket.py", "b.py"),
     ]
-    documents = {"bucket.py": terms_of(b"def refill(bucket): pass")}
+    documents = {"bucket.py": terms_of("def refill(bucket): pass")}
     task = "The bucket does not refill"
     found = select(project("bucket.py", "b.py", "rare.md", commits=history), PYTHON, task, {}, documents)
     assert paths(found) == ["bucket.py", "b.py", "rare.md"]
@@ -148,7 +148,7 @@ def test_history_names_another_language() -> None:
         commit("3", "once.c", "bucket.py"),
     ]
     files = project("bucket.py", "bucket.c", "once.c", "never.c", commits=history)
-    found = select(files, PYTHON, "the bucket", {}, {"bucket.py": terms_of(b"bucket")})
+    found = select(files, PYTHON, "the bucket", {}, {"bucket.py": terms_of("bucket")})
     assert set(paths(found)) == {"bucket.py", "bucket.c"}
     assert "changes together with bucket.py" in why(found, "bucket.c")
     assert set(paths(select(files, PYTHON, "", {}))) == {"bucket.py"}

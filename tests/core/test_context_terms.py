@@ -8,7 +8,7 @@ from cco_sidecar.core.context import terms as terms_module
 from cco_sidecar.core.context.query import query_of
 from cco_sidecar.core.context.terms import (
     MOST_TERMS,
-    TEXT_BYTES,
+    TEXT_CHARACTERS,
     parts_of_word,
     term_of,
     terms_of,
@@ -16,7 +16,7 @@ from cco_sidecar.core.context.terms import (
 )
 
 
-def counts(text: bytes) -> dict[int, int]:
+def counts(text: str) -> dict[int, int]:
     found = terms_of(text)
     return dict(zip(found._terms, found._counts, strict=True))
 
@@ -44,26 +44,26 @@ def test_parts(word: str, parts: list[str]) -> None:
 
 def test_counts() -> None:
     """How often a word occurs is kept, whole or as a part, to a bound."""
-    found = counts(b"bucket\n" * 9 + b"a_bucket refill = refill\ndef leak(): pass\n" + b"x1 " * 999)
+    found = counts("bucket\n" * 9 + "a_bucket refill = refill\ndef leak(): pass\n" + "x1 " * 999)
     words = ["bucket", "refill", "leak", "x1"]
     assert [found[term_of(word)] for word in words] == [10, 2, 1, 255]
 
 
 def test_bounds() -> None:
     """A big or hostile text has its bound."""
-    many = b" ".join(b"w%dx" % number for number in range(60_000))
+    many = " ".join(f"w{number}x" for number in range(60_000))
     found = terms_of(many)
     assert len(found._terms) == MOST_TERMS
     assert found.size_bytes < 5 * MOST_TERMS + 1_024
-    assert not counts(b"a" * (1 << 20))
-    late = b"early " + b" " * TEXT_BYTES + b"late"
+    assert not counts("a" * (1 << 20))
+    late = "early " + " " * TEXT_CHARACTERS + "late"
     assert set(counts(late)) == {term_of("early")}
 
 
 @given(st.lists(st.text("abAB_ 1é(\n", max_size=40), max_size=30))
 def test_slices_do_not_show(lines: list[str]) -> None:
     """A text has the same terms in whatever slices it is split, if they end with lines."""
-    text = "\n".join(lines).encode()
+    text = "\n".join(lines)
     whole = terms_of(text)
     before = terms_module._SLICE
     terms_module._SLICE = 128

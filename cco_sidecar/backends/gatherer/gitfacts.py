@@ -84,7 +84,7 @@ def footprints(repository: Repository) -> list[Footprint]:
     found = []
     for fields, files in _records(_log(repository, f"--max-count={HISTORY}", "%H%x00%B", "--no-merges"), 2):
         if 0 < len(files) <= BULK_FILES:
-            found.append(Footprint(fields[0], files, message_terms(fields[1])))
+            found.append(Footprint(fields[0], files, message_terms(redact(fields[1])[0])))
     return found
 
 

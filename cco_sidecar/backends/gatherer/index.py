@@ -1,6 +1,7 @@
 """The terms of the projects' files: read once for each content, kept while there is room.
 
-What a task asks for is no part of it: the index follows from the files alone, and a task only looks into it.
+What a task asks for is no part of it: the index follows from the files alone, and a task only looks into it. Secrets
+are replaced before, so that neither a rank nor a reason tells who guesses one that he is right.
 """
 
 import threading
@@ -10,14 +11,14 @@ from pathlib import Path
 from attrs import define, field
 from cachetools import LRUCache
 
-from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
-from cco_sidecar.backends.gatherer.reading import FILE_BYTES, Checkpoint
+from cco_sidecar.backends.gatherer.opener import Root
+from cco_sidecar.backends.gatherer.reading import FILE_BYTES, Checkpoint, read_text
 from cco_sidecar.core.context.languages import Kind, kind_of
-from cco_sidecar.core.context.project import Project, ProjectFile
-from cco_sidecar.core.context.terms import NO_TERMS, TEXT_BYTES, Terms, terms_of
+from cco_sidecar.core.context.project import Project, ProjectFile, Unreadable
+from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
 
-MOST_TEXT_BYTES = 64 << 20
-"""So much text of one project is indexed, about three seconds' work; of a larger one, the likeliest files."""
+MOST_TEXT_BYTES = 32 << 20
+"""So much text of one project is indexed, two or three seconds' work; of a larger one, the likeliest files."""
 _TERMS_PER_TEXT = 3
 """A text's terms never take more than so many times its bytes, but for a little overhead."""
 _FILE_OVERHEAD = 1_024
@@ -102,7 +103,7 @@ def indexed(project: Project, most_bytes: int) -> Sequence[ProjectFile]:
 
 
 def _cost(file: ProjectFile) -> int:
-    return min(file.size, TEXT_BYTES) + _FILE_OVERHEAD
+    return min(file.size, TEXT_CHARACTERS) + _FILE_OVERHEAD
 
 
 def _recent(project: Project) -> Mapping[str, int]:
@@ -114,11 +115,8 @@ def _recent(project: Project) -> Mapping[str, int]:
 
 
 def _read(root: Root, file: ProjectFile) -> Terms:
-    try:
-        found = root.read(file.path, FILE_BYTES)
-    except (NotRegularError, OSError, ValueError):
-        return NO_TERMS
-    return NO_TERMS if b"\0" in found.data or not found.whole else terms_of(found.data)
+    text = read_text(root, file.path)
+    return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
 
 
 def _is_still(root: Root, file: ProjectFile) -> bool:

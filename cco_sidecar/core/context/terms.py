@@ -15,7 +15,7 @@ from itertools import chain, repeat
 
 from attrs import field, frozen
 
-TEXT_BYTES = 262_144
+TEXT_CHARACTERS = 262_144
 """So much of a file is read for its terms."""
 MOST_TERMS = 8_192
 """So many terms of a file are kept, the most frequent."""
@@ -53,11 +53,10 @@ class Terms:
 NO_TERMS = Terms(0, array("I"), b"")
 
 
-def terms_of(text: bytes) -> Terms:
-    """Read the first 262,144 bytes of a text."""
-    text = text[:TEXT_BYTES]
+def terms_of(text: str) -> Terms:
+    """Read the first 262,144 characters of a text."""
     words: Counter[bytes] = Counter()
-    for part in _slices(text):
+    for part in _slices(text[:TEXT_CHARACTERS].encode("utf-8", "replace")):
         words.update(part.translate(_SPACED).split())
     by_count: dict[int, list[bytes]] = {}
     for word, count in words.items():
