@@ -199,6 +199,16 @@ def test_clear(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
     assert gatherer.size_bytes == 0
 
 
+def test_clear_forgets_the_index(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
+    """What was read for a task goes when all does, not when one issue's answers do."""
+    clock.run_until(gatherer.gather(request(root, task="one")))
+    gatherer.clear("p", "issue-1")
+    kept = gatherer.size_bytes
+    assert kept > 0
+    assert gatherer.clear("p").bytes_freed == kept
+    assert gatherer.size_bytes == 0
+
+
 def test_cache_is_bounded(clock: PumpedClock, root: Path) -> None:
     """The cache stays within its bytes; an answer bigger than all of it is given and not kept."""
     gatherer = Gatherer(clock, cache_bytes=9_000, threads=1)

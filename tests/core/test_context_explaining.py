@@ -44,7 +44,7 @@ def test_every_file_has_a_fate() -> None:
     )
     fates = {one["path"]: one for one in found["files"]}
     assert fates["b.py"] == {
-        "path": "b.py", "included": True, "truncated": False, "rank": 1, "reason": "named in the task", "size": 1,
+        "path": "b.py", "included": True, "truncated": False, "rank": 1, "reason": "named in the task, python source, as this agent type prefers", "size": 1,
         "tokens": 1, "cut": None, "rule": None,
     }  # fmt: skip
     assert {path: (one["included"], one["rank"], one["cut"], one["rule"]) for path, one in fates.items()} == {

@@ -10,6 +10,7 @@ from attrs import define, evolve
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.ignored import ignored
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
@@ -32,12 +33,13 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
-    time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic.
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
     """
 
     _request: ContextRequest
     _cache: ContextCache
+    _index: TermIndex
     _git: Git
     _looks: Looks
     _asked_ns: int
@@ -87,7 +89,7 @@ class Gathering:
             look = self._looks.since(path, self._asked_ns) or self._look(root, path)
             with opened_repository(path, self._git) as repository:
                 kept_out = ignored(root, repository, look.survey)
-            selection = self._selection(look.project)
+            selection = self._selection(root, look.project)
             witness = Witness(reader(root, self._check))
             answer = assemble(self._request, look.project, selection, witness.read)
             evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
@@ -98,24 +100,27 @@ class Gathering:
         began_ns = time.monotonic_ns()
         with opened_repository(path, self._git) as repository:
             found = survey(root, repository)
-            project = None if self._request.refresh else self._looks.project_of(path, found.digest)
-            if project is None:
+            last = None if self._request.refresh else self._looks.last(path)
+            if last is not None and last.survey.digest == found.digest:
+                project = last.project
+            else:
                 _outlast(found.newest_ns)
-                project = project_of(root, repository, found, self._check)
+                project = project_of(root, repository, found, last.project if last else None, self._check)
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
-        request, selection, read = self._request, self._selection(project), reader(root, self._check)
+        request, selection, read = self._request, self._selection(root, project), reader(root, self._check)
         if request.form == "json":
             return assemble(request, project, selection, read)
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
         answer = assemble(whole, project, selection, read)
         return markdown(answer, project.git, request.task, request.budget_bytes)
 
-    def _selection(self, project: Project) -> Selection:
+    def _selection(self, root: Root, project: Project) -> Selection:
         request = self._request
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
-        return select(project, request.agent_type, request.task, touched)
+        documents = self._index.documents(root, project, self._check) if request.task.strip() else {}
+        return select(project, request.agent_type, request.task, touched, documents)
 
 
 def _entry_of(state: State, answer: Assembled) -> Entry:

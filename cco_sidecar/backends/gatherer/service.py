@@ -13,9 +13,13 @@ from cco_sidecar.backends.gatherer.cache import Cleared, ContextCache
 from cco_sidecar.backends.gatherer.flights import Flight
 from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
 from cco_sidecar.backends.gatherer.git import Git
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.errors import ContextFailed, TooManyRequests
+
+_INDEX_SHARE = 4
+"""The terms of files may take a quarter of the cache, the answers get the rest."""
 
 
 class ReactorThreads(Protocol):
@@ -42,7 +46,9 @@ class Gatherer(Service):
 
     def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 1, queue_limit: int = 64) -> None:
         self._clock = clock
-        self._cache = ContextCache(cache_bytes)
+        index_bytes = cache_bytes // _INDEX_SHARE
+        self._cache = ContextCache(cache_bytes - index_bytes)
+        self._index = TermIndex(index_bytes)
         self._threads = threads
         self._queue_limit = queue_limit
         self._git = Git()
@@ -94,8 +100,10 @@ class Gatherer(Service):
         return self._depart(key, request, self._pool)
 
     def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
-        """Remove the cached answers that match all that is not None."""
-        return self._cache.clear(project_id, issue_id, agent_type)
+        """Remove the cached answers that match all that is not None, and the index if nothing narrower is named."""
+        cleared = self._cache.clear(project_id, issue_id, agent_type)
+        freed = self._index.clear() if issue_id is None and agent_type is None else 0
+        return Cleared(cleared.entries_removed, cleared.bytes_freed + freed)
 
     @property
     def entries(self) -> int:
@@ -104,8 +112,8 @@ class Gatherer(Service):
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the cached answers take."""
-        return self._cache.size_bytes
+        """How many bytes the cached answers and the index take."""
+        return self._cache.size_bytes + self._index.size_bytes
 
     def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> "Deferred[ContextAnswer]":
         flight = self._joinable[key] = Flight(request)
@@ -123,6 +131,7 @@ class Gatherer(Service):
         gathering = Gathering(
             flight.request,
             self._cache,
+            self._index,
             self._git,
             self._looks,
             asked_ns,

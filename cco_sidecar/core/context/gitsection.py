@@ -19,15 +19,14 @@ def git_section(git: GitFacts | None, most_bytes: int) -> Fitted:
     frame = b'{"branch":,"head":,"recent_commits":,"uncommitted_changes":,"remote":,"remote_url":}'
     left = most_bytes - len(frame) - len(branch) - len(head) - len(remote) - len(url)
     changes = fit_list((_change(change, "") for change in git.changes), max(left * 6 // 10, 2))
-    shown_commits = git.commits[:SHOWN_COMMITS]
-    commits = fit_list(map(_commit, shown_commits), left - len(changes.json))
+    commits = fit_list(map(_commit, git.commits), left - len(changes.json))
     room = left - len(changes.json) - len(commits.json)
     diffs = _with_diffs(git.changes[: changes.count], room)
     body = b'{"branch":%b,"head":%b,"recent_commits":%b,"uncommitted_changes":%b,"remote":%b,"remote_url":%b}'
     return Fitted(
         body % (branch, head, commits.json, diffs.json, remote, url),
         changes.cut or commits.cut or diffs.cut or git.more_changes > 0,
-        redactions=git.redactions + diffs.redactions + sum(one.redactions for one in shown_commits[: commits.count]),
+        redactions=git.redactions + diffs.redactions + sum(one.redactions for one in git.commits[: commits.count]),
     )
 
 
