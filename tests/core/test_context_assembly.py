@@ -2,14 +2,18 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, Assembled, assemble, ending
+from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, assemble, ending
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
 from cco_sidecar.core.context.fitting import encode, fit_list, head_of, shown
+from cco_sidecar.core.context.outline.comments import omission_line
+from cco_sidecar.core.context.outline.shape import lines_of
 from cco_sidecar.core.context.project import (
     TOO_BIG,
     Change,
@@ -62,6 +66,22 @@ def put_together(asked: ContextRequest, found: Project, texts: dict[str, str]) -
     return whole, made
 
 
+def check_cut(file: dict[str, Any], whole_text: str) -> None:
+    """What is shown of a file are its own lines, and one for each run of lines that are not shown."""
+    ranges = file["omitted_lines"]
+    lines = lines_of(whole_text)
+    if ranges == [[1, len(lines)]]:
+        assert whole_text.startswith(file["content"])
+        return
+    rebuilt = []
+    at = 0
+    for first, last in ranges:
+        assert at < first <= last <= len(lines)
+        rebuilt += [*lines[at : first - 1], omission_line(file["language"], first, last)]
+        at = last
+    assert file["content"] == "".join((*rebuilt, *lines[at:]))
+
+
 path = st.text(st.characters(exclude_characters="\0/"), min_size=1, max_size=60) | st.from_regex(
     r"[a-z]{1,8}/[a-z]{1,8}\.py", fullmatch=True
 )
@@ -106,8 +126,11 @@ def test_never_over_budget(
     assert not left_out or made.truncated
     for file in files:
         whole_text = next(texts[one] for one in texts if shown(one) == file["path"])
-        assert whole_text.startswith(file["content"])
-        assert file["truncated"] is (file["content"] != whole_text)
+        assert file["truncated"] is ("omitted_lines" in file)
+        if file["truncated"]:
+            check_cut(file, whole_text)
+        else:
+            assert file["content"] == whole_text
         assert made.truncated or not file["truncated"]
 
 

@@ -5,6 +5,7 @@ from enum import IntEnum
 
 from attrs import define, field, frozen
 
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.ignoring import Pattern, globs, matches_any
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
@@ -25,15 +26,15 @@ class Tier(IntEnum):
     PREFERRED = 3
     RECENT = 4
     REST = 5
-    GENERATED = 6
 
 
 @frozen
 class Pick:
-    """A file that is to go in, and one short true sentence why."""
+    """A file that is to go in, and one short true sentence why; ``named`` says that the task names it."""
 
     file: ProjectFile
     reason: str
+    named: bool = False
 
 
 @frozen
@@ -91,6 +92,9 @@ class _Judge:
             return ""
         if matches_any(self._exclude, file.path):
             return EXCLUDED
+        why = generated_path(file.path)
+        if why:
+            return why
         if not self._languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
         if language_of(file.path) in self._languages or matches_any(self._include, file.path):
@@ -103,7 +107,7 @@ class _Judge:
         recency, commit = self._recent.get(file.path, (1_000_000, ""))
         if commit and tier is not Tier.RECENT:
             reason += f", changed in commit {commit[:10]}"
-        return (tier, recency, preference, file.path.count("/"), file.path), Pick(file, reason)
+        return (tier, recency, preference, file.path.count("/"), file.path), Pick(file, reason, tier is Tier.NAMED)
 
     def _tier(self, file: ProjectFile, preference: int) -> tuple[Tier, str]:
         special = self._singled_out(file)
@@ -118,9 +122,6 @@ class _Judge:
     def _singled_out(self, file: ProjectFile) -> tuple[Tier, str] | None:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
-        kind = kind_of(file.path)
-        if kind is Kind.GENERATED:
-            return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
