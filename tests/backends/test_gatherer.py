@@ -15,6 +15,7 @@ from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.looks import Looks
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
@@ -88,11 +89,14 @@ class Gatherings:
     def __init__(self) -> None:
         self.cache = ContextCache(1 << 26)
         self.git = Git()
+        self.outlines = OutlineCache(1 << 20)
 
     def answer(self, root: Path, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
         now = time.monotonic_ns()
-        return Gathering(request, self.cache, self.git, Looks(), now, lambda: 1_700_000_000.0, lambda: None).answer()
+        return Gathering(
+            request, self.cache, self.git, Looks(), self.outlines, now, lambda: 1_700_000_000.0, lambda: None
+        ).answer()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
         whole: dict[str, Any] = msgspec.json.decode(self.answer(root, **options).body)

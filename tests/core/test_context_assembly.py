@@ -13,7 +13,8 @@ from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, assemble,
 from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
 from cco_sidecar.core.context.fitting import encode, fit_list, head_of, shown
 from cco_sidecar.core.context.outline.comments import omission_line
-from cco_sidecar.core.context.outline.shape import lines_of
+from cco_sidecar.core.context.outline.drawing import outline_of
+from cco_sidecar.core.context.outline.shape import Outline, lines_of
 from cco_sidecar.core.context.project import (
     TOO_BIG,
     Change,
@@ -53,13 +54,17 @@ def project(texts: dict[str, str], git: GitFacts | None = None, root: str = "/p"
     return Project(root, files, git, metadata, [Omission(".env", 3, "secret by name")])
 
 
+def outliner(language: str, text: str, _key: str) -> Outline:
+    return outline_of(language, text, lambda: 0.0)
+
+
 def put_together(asked: ContextRequest, found: Project, texts: dict[str, str]) -> tuple[dict[str, object], Assembled]:
     selection = Selection([Pick(file, "because") for file in found.files], [Omission("b.js", 1, "other")])
 
     def read(path: str) -> Text | Unreadable:
         return Text(texts[path], hashlib.sha256(texts[path].encode("utf-8", "replace")).hexdigest())
 
-    made = assemble(asked, found, selection, read)
+    made = assemble(asked, found, selection, read, outliner)
     body = made.head + ending(1_700_000_000.25, False)
     assert len(body) <= asked.budget_bytes
     whole: dict[str, object] = msgspec.json.decode(body)
@@ -176,7 +181,9 @@ def test_big_file_is_cut_before_small_ones_go() -> None:
     files = msgspec.to_builtins(whole["context"])["relevant_files"]
     assert len(files) == 10
     assert files[0]["truncated"]
-    assert files[0]["content"].endswith("line\n")
+    ((first, last),) = files[0]["omitted_lines"]
+    assert files[0]["content"].endswith("line\n" + omission_line("python", first, last))
+    assert last == 20_000
     assert len(files[0]["content"]) > 10_000
 
 
@@ -218,7 +225,7 @@ def test_unreadable_is_omitted() -> None:
     found = project({"a.bin": "x", "b.log": "y"})
     selection = Selection([Pick(file, "r") for file in found.files], [])
     made = assemble(
-        request(10_000), found, selection, lambda name: Unreadable(TOO_BIG if name == "b.log" else "binary")
+        request(10_000), found, selection, lambda name: Unreadable(TOO_BIG if name == "b.log" else "binary"), outliner
     )
     whole = msgspec.json.decode(made.head + ending(0, True))
     assert [(one["path"], one["why"]) for one in whole["omitted"][:2]] == [("a.bin", "binary"), ("b.log", TOO_BIG)]

@@ -61,20 +61,29 @@ def test_other_language_by_task_or_change() -> None:
 
 
 def test_order() -> None:
-    """Named, changed, touched, preferred, recent, the rest, generated: in this order."""
+    """Named, changed, touched, preferred, recent, the rest: in this order."""
     found = select(
         project(
-            "notes.md", "recent.md", "a.py", "b.py", "touched.md", "dirty.md", "named.md", "uv.lock",
-            dirty=["dirty.md", "uv.lock"],
+            "notes.md", "recent.md", "a.py", "b.py", "touched.md", "dirty.md", "named.md",
+            dirty=["dirty.md"],
             commits=[commit("1", "recent.md"), commit("2", "b.py")],
         ),
         PYTHON,
         "see named.md",
         {"touched.md": "test-engineer"},
     )  # fmt: skip
-    assert paths(found) == [
-        "named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md", "uv.lock"
-    ]  # fmt: skip
+    assert paths(found) == ["named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md"]
+
+
+def test_generated_by_name_only() -> None:
+    """What is generated or vendored is named and not shown, also when it is changed; unless the task names it."""
+    asked = project("a.py", "uv.lock", "go.sum", "node_modules/x.py", "vendor.py", dirty=["uv.lock"])
+    found = select(asked, agent_type(), "why does go.sum differ?", {})
+    assert set(paths(found)) == {"go.sum", "a.py", "vendor.py"}
+    assert {one.path: one.why for one in found.omitted} == {
+        "uv.lock": "generated or lock file", "node_modules/x.py": "vendored"
+    }  # fmt: skip
+    assert [pick.file.path for pick in found.picks if pick.named] == ["go.sum"]
 
 
 def test_reasons_are_true() -> None:

@@ -11,6 +11,7 @@ from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, S
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
@@ -29,14 +30,15 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
-    time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``looks`` and ``outlines`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic.
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
     """
 
     _request: ContextRequest
     _cache: ContextCache
     _git: Git
     _looks: Looks
+    _outlines: OutlineCache
     _asked_ns: int
     _seconds: Callable[[], float]
     _check: Checkpoint
@@ -86,7 +88,7 @@ class Gathering:
         request = self._request
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
         selection = select(project, request.agent_type, request.task, touched)
-        return assemble(request, project, selection, reader(root, self._check))
+        return assemble(request, project, selection, reader(root, self._check), self._outlines.outline)
 
 
 def question_of(request: ContextRequest) -> Question:

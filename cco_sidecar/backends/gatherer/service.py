@@ -14,8 +14,12 @@ from cco_sidecar.backends.gatherer.flights import Flight
 from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
 from cco_sidecar.backends.gatherer.git import Git
 from cco_sidecar.backends.gatherer.looks import Looks
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.errors import ContextFailed, TooManyRequests
+
+_OUTLINES_SHARE = 16
+"""What part of the cache outlines may take."""
 
 
 class ReactorThreads(Protocol):
@@ -42,7 +46,9 @@ class Gatherer(Service):
 
     def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 1, queue_limit: int = 64) -> None:
         self._clock = clock
-        self._cache = ContextCache(cache_bytes)
+        outline_bytes = cache_bytes // _OUTLINES_SHARE
+        self._cache = ContextCache(cache_bytes - outline_bytes)
+        self._outlines = OutlineCache(outline_bytes)
         self._threads = threads
         self._queue_limit = queue_limit
         self._git = Git()
@@ -104,8 +110,8 @@ class Gatherer(Service):
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the cached answers take."""
-        return self._cache.size_bytes
+        """How many bytes the cached answers and outlines take."""
+        return self._cache.size_bytes + self._outlines.size_bytes
 
     def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> "Deferred[ContextAnswer]":
         flight = self._joinable[key] = Flight(request)
@@ -125,6 +131,7 @@ class Gatherer(Service):
             self._cache,
             self._git,
             self._looks,
+            self._outlines,
             asked_ns,
             self._clock.seconds,
             flight.check,

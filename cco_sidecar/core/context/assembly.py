@@ -8,7 +8,6 @@ from cco_sidecar.core.context.budget import slices
 from cco_sidecar.core.context.filesection import FileSection, Reader
 from cco_sidecar.core.context.fitting import Fitted, encode, joined
 from cco_sidecar.core.context.gitsection import git_section
-from cco_sidecar.core.context.outline.drawing import outline_of
 from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.outline.shape import Outliner
 from cco_sidecar.core.context.project import Project
@@ -23,6 +22,7 @@ _FRAMES = (
     b'"previous_agent_outputs":,"metadata":},"truncated":false,"truncation_strategy":"none","omitted":,'
     b'"omitted_count":,"total_size_bytes":,"file_count":'
 )
+
 
 @frozen
 class Assembled:
@@ -50,7 +50,7 @@ ENDING_BYTES = len(ending(0, False))
 
 
 def assemble(
-    request: ContextRequest, project: Project, selection: Selection, read: Reader, outliner: Outliner = outline_of
+    request: ContextRequest, project: Project, selection: Selection, read: Reader, outliner: Outliner
 ) -> Assembled:
     """Put the answer together; with its ending it takes at most ``request.budget_bytes``.
 
@@ -71,7 +71,9 @@ def assemble(
     }
     fitted = {name: maker.make(maker.share) for name, maker in makers.items()}
     left = available - sum(len(section.json) for section in fitted.values())
-    files = FileSection(read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":'))
+    files = FileSection(
+        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":')
+    )
     files.take(selection.picks)
     fragments = joined(files.fragments)
     omissions = [*files.omitted, *project.omissions, *selection.omitted]

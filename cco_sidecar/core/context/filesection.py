@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 
-from cco_sidecar.core.context.budget import Level, level_of
+from cco_sidecar.core.context.budget import level_of
 from cco_sidecar.core.context.fitting import encode, shown
 from cco_sidecar.core.context.generated import generated_text
 from cco_sidecar.core.context.languages import language_of
@@ -69,10 +69,11 @@ class FileSection:
             if _is_dear(pick):
                 most = min(self._left, max(most, dear_left // 2))
             entry = self._entry(pick, most, level.fill)
-            if entry is None:
+            if isinstance(entry, str):
+                self._leave_out(pick, entry)
                 continue
             self._put(place, entry)
-            dear_left -= (len(entry.json) if _is_dear(pick) else 0)
+            dear_left -= len(entry.json) if _is_dear(pick) else 0
         self._grow(turns)
 
     @property
@@ -107,24 +108,24 @@ class FileSection:
             if self._left < _WORTH_GROWING:
                 return
             entry = self._entry(pick, self._left + len(self._entries[place].json), True)
-            if entry is not None:
+            if isinstance(entry, _Entry):
                 self._put(place, entry)
 
-    def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | None:
-        """Make the entry of a file, in at most ``most`` bytes with a comma; None, and noted, if there is none."""
+    def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | str:
+        """Make the entry of a file, in at most ``most`` bytes with a comma, or say why there is none."""
         room = most - 1 - len(_fragment(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
         if room < min(pick.file.size, _LEAST_CONTENT):
-            return self._leave_out(pick, OUT_OF_BUDGET)
+            return OUT_OF_BUDGET
         text = self._read(pick.file.path)
         if isinstance(text, Unreadable):
-            return self._leave_out(pick, text.why)
+            return text.why
         language = language_of(pick.file.path)
         why = "" if pick.named else generated_text(language, text.content)
         if why:
-            return self._leave_out(pick, why)
+            return why
         whole = len(encode(text.content)) - 2 <= room
         if not whole and room < _LEAST_CONTENT:
-            return self._leave_out(pick, OUT_OF_BUDGET)
+            return OUT_OF_BUDGET
         kept = Cut(text.content, []) if whole else self._cut(pick, language, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
         redactions = text.redactions if whole else min(text.redactions, kept.content.count(_MARK))

@@ -8,7 +8,7 @@ _SLASHES = (
 _BY_MARK = {"# ": _HASH, "// ": _SLASHES, "-- ": "sql lua haskell", "% ": "erlang tex", "; ": "clojure assembly"}
 _AROUND = {
     **{language: (mark, "") for mark, languages in _BY_MARK.items() for language in languages.split()},
-    **{language: ("<!-- ", " -->") for language in ("html", "markdown", "xml", "vue", "svelte", "svg")},
+    **dict.fromkeys(("html", "markdown", "xml", "vue", "svelte", "svg"), ("<!-- ", " -->")),
     "css": ("/* ", " */"),
     "ocaml": ("(* ", " *)"),
     "restructuredtext": (".. ", ""),
@@ -20,5 +20,5 @@ _AROUND = {
 def omission_line(language: str, first: int, last: int) -> str:
     """Make the line that stands for the lines ``first`` to ``last`` (from 1), a comment where the language has them."""
     before, after = _AROUND.get(language, ("", ""))
-    what = f"line {first}" if first == last else f"lines {first}–{last}"
+    what = f"line {first}" if first == last else f"lines {first}–{last}"  # noqa: RUF001
     return f"{before}… {what} omitted{after}\n"

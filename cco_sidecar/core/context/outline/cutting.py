@@ -15,14 +15,14 @@ WINDOW = 3
 
 @frozen
 class Cut:
-    """What is left of a file; ``omitted`` has the first and the last line, from 1, of each run that is not shown whole."""
+    """What is left of a file; ``omitted`` has the first and last line, from 1, of each run that is not shown whole."""
 
     content: str
     omitted: Sequence[tuple[int, int]]
 
 
 def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most_bytes: int, *, fill: bool) -> Cut:
-    """Cut a text to what matters: windows around the focused lines, the outline, and, to ``fill``, the rest from the top.
+    """Cut a text to what matters: windows around the focused lines, the outline and, to ``fill``, the rest as it comes.
 
     :param focused: the numbers, from 0, of the lines that matter to the task, best first.
     :param most_bytes: what the JSON of the content (without quotes) and of the omitted ranges (without the outer
@@ -36,7 +36,9 @@ def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most
     choice.add(_by_depth(outline), most_bytes)
     choice.add(_windows(around, focused, len(lines)), most_bytes)
     if fill or not outline:
-        choice.add((number for parts in around for part in parts[-1:] for number in range(part.start, part.end)), most_bytes)
+        choice.add(
+            (number for parts in around for part in parts[-1:] for number in range(part.start, part.end)), most_bytes
+        )
         choice.add(range(len(lines)), most_bytes)
     choice.close_gaps()
     return choice.shown(lines, language) or _beginning(text, len(lines), most_bytes)

@@ -17,14 +17,16 @@ _LEAST_LENGTH = 4
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,63}")
 _LIKE_CODE = re.compile(r".[A-Z0-9_]")
 _HUNK = re.compile(r"@@ -\d{1,9}(?:,\d{1,9})? \+(\d{1,9})(?:,\d{1,9})? @@")
-_DULL = frozenset(
-    "about above after again also always among and another any are back because been before being below between both "
-    "but can cannot case change could does doing done down each else error even every file files find first fix for from "
-    "get give given has have here how implement into issue its just keep like line lines made make many more most must "
-    "need never new none not now off one only other our out over own please same see should since some such support sure "
-    "task test tests than that the their them then there these they thing this those through too under until use used "
-    "user using very want was were what when where which while who why will with without work would you your".split()
+_DULL_WORDS = (
+    "about above after again also always among and another any are back because been before being below between "
+    "both but can cannot case change could does doing done down each else error even every file files find first "
+    "fix for from get give given has have here how implement into issue its just keep like line lines made make "
+    "many more most must need never new none not now off one only other our out over own please same see should "
+    "since some such support sure task test tests than that the their them then there these they thing this those "
+    "through too under until use used user using very want was were what when where which while who why will with "
+    "without work would you your"
 )
+_DULL = frozenset(_DULL_WORDS.split())
 
 
 @frozen
@@ -51,7 +53,7 @@ def focus_of(task: str) -> Focus:
 
 
 def focused_lines(focus: Focus, text: str, lines: Sequence[str]) -> list[int]:
-    """Give the lines with the words of the task, at most 24, best first: the rarer a word is in the file, the more it says."""
+    """Give the lines with the words of the task, at most 24, best first: a word says more if the file has it seldom."""
     if focus.pattern is None:
         return []
     data = text.encode("utf-8", "replace")

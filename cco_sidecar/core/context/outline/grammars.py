@@ -13,8 +13,9 @@ def _words(text: str) -> frozenset[str]:
 class Grammar:
     """Where a grammar is found, and what its nodes mean to an outline.
 
-    ``definitions`` are shown by their signatures, ``containers`` too, and are looked into; ``details`` (fields, constants,
-    imports) count for less. ``wrappers`` are looked through; so are ``prefixes``, which also belong to what they hold.
+    ``definitions`` are shown by their signatures, ``containers`` too, and are looked into; ``details`` (fields,
+    constants, imports) count for less. ``wrappers`` are looked through; so are ``prefixes``, which also belong to what
+    they hold.
     """
 
     module: str
@@ -94,7 +95,8 @@ GRAMMARS: Mapping[str, Grammar] = {
     "c++": Grammar(
         "tree_sitter_cpp",
         definitions="function_definition concept_definition",
-        containers="type_definition class_specifier struct_specifier union_specifier enum_specifier namespace_definition",
+        containers="type_definition class_specifier struct_specifier union_specifier enum_specifier "
+        "namespace_definition",
         details=_C_DETAILS + "using_declaration alias_declaration friend_declaration",
         wrappers=_C_WRAPPERS,
         prefixes="template_declaration",

@@ -1,14 +1,14 @@
 """Outlines by tree-sitter, each grammar loaded when it is first needed.
 
-A parse takes work in proportion to the text, and is given up beyond that; what is counted is work, not time, so that the
-same text has the same outline on every machine. The parser is fed in pieces: it holds the interpreter's lock, and each
-piece is a chance for other threads.
+A parser is native code that holds the interpreter's lock, and a text made for it can take it hours. So it is fed in
+pieces, each a chance for other threads, and given up beyond what well-formed source takes: in work, which is the same on
+every machine, and in the thread's own time, since a step of that work can itself be long.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from cco_sidecar.core.context.outline.shape import MOST_PARTS, MOST_SIGNATURE_LI
 if TYPE_CHECKING:
     from tree_sitter import Language, Node, Point, Tree
 
+MOST_BYTES = 1 << 19
+MOST_SECONDS = 0.5
 MOST_DEPTH = 12
 _PIECE = 4_096
 _STEPS_AT_LEAST = 1_000
@@ -32,23 +34,28 @@ _TRANSPARENT = frozenset({"attribute_item"})
 _TEXT = re.compile(r"[^\W_]")
 
 
-def parsed_outline(language: str, text: str) -> Outline | None:
-    """Give the outline of source; None if there is no grammar for the language, or it makes nothing of the text."""
+def parsed_outline(language: str, text: str, seconds: Callable[[], float]) -> Outline | None:
+    """Give the outline of source; None if there is no grammar for the language, or it makes nothing of the text.
+
+    :param seconds: tells the processor time that the thread has used, in seconds.
+    """
     grammar = GRAMMARS.get(language)
     if grammar is None:
         return None
     data = text.encode("utf-8", "replace")
-    parts, right = _outlined(grammar, data)
+    if len(data) > MOST_BYTES:
+        return None
+    parts, right = _outlined(grammar, data, seconds)
     other = ALTERNATIVES.get(language)
     if other is not None and not right:
-        again, right = _outlined(GRAMMARS[other], data)
+        again, right = _outlined(GRAMMARS[other], data, seconds)
         parts = again if right or len(again) > len(parts) else parts
     return parts or None
 
 
-def _outlined(grammar: Grammar, data: bytes) -> tuple[Outline, bool]:
+def _outlined(grammar: Grammar, data: bytes, seconds: Callable[[], float]) -> tuple[Outline, bool]:
     """Give the parts, and whether the text is right by the grammar."""
-    tree = _tree(grammar, data)
+    tree = _tree(grammar, data, seconds)
     if tree is None:
         return (), False
     root = tree.root_node
@@ -57,13 +64,14 @@ def _outlined(grammar: Grammar, data: bytes) -> tuple[Outline, bool]:
     return sorted(walk.parts, key=lambda part: (part.start, part.depth)), not root.has_error
 
 
-def _tree(grammar: Grammar, data: bytes) -> Tree | None:
+def _tree(grammar: Grammar, data: bytes, seconds: Callable[[], float]) -> Tree | None:
     language = _language(grammar)
     if language is None:
         return None
     from tree_sitter import Parser
 
     steps = _STEPS_AT_LEAST + len(data) // _BYTES_FOR_A_STEP
+    latest = seconds() + MOST_SECONDS
 
     def piece(offset: int, _point: Point) -> bytes:
         return data[offset : offset + _PIECE]
@@ -71,7 +79,7 @@ def _tree(grammar: Grammar, data: bytes) -> Tree | None:
     def given_up(_offset: int, _error: bool) -> bool:
         nonlocal steps
         steps -= 1
-        return steps < 0
+        return steps < 0 or seconds() > latest
 
     try:
         return Parser(language).parse(piece, progress_callback=given_up)
@@ -108,7 +116,9 @@ class _Walk:
             if level < MOST_DEPTH:
                 pending.extend(reversed(list(self._below(node, depth, level + 1, start))))
 
-    def _below(self, node: Node, depth: int, level: int, start: int | None) -> Iterator[tuple[Node, int, int, int | None]]:
+    def _below(
+        self, node: Node, depth: int, level: int, start: int | None
+    ) -> Iterator[tuple[Node, int, int, int | None]]:
         """Take up the definitions right below a node, and give the nodes to look into next."""
         grammar = self._grammar
         comment: tuple[int, int] | None = None
@@ -147,7 +157,9 @@ class _Walk:
         stop = end if end - start <= _SHORT_LINES else node.start_point.row + 1
         if body is not None:
             row, column = body.start_point.row, body.start_point.column
-            own_row = not self._lines[row].encode("utf-8", "replace")[:column].strip() if row < len(self._lines) else True
+            own_row = (
+                not self._lines[row].encode("utf-8", "replace")[:column].strip() if row < len(self._lines) else True
+            )
             stop = row if own_row and row > start else row + 1
         stop = min(stop, start + MOST_SIGNATURE_LINES, end)
         doc_start, doc_stop = inner or (0, 0)
@@ -184,4 +196,5 @@ def _assigns(statement: Node) -> bool:
 def _end(node: Node) -> int:
     """Give one past the last line of a node; some take in the line feed behind them."""
     point = node.end_point
-    return max(point.row + (point.column > 0), node.start_point.row + 1)
+    row: int = point.row
+    return max(row + (point.column > 0), node.start_point.row + 1)

@@ -29,7 +29,9 @@ _KEY = re.compile(r"(\s*)(?:-\s+)?[\"']?[\w.$/@ -]+[\"']?\s*(?::(?:\s|$)|=)")
 _JSON_KEY = re.compile(r"\s*\"[^\"]+\"\s*:")
 _RULE = re.compile(r"[^\s{}#/*][^{}]*\{?\s*,?$|\s*@[\w-]+")
 _TARGET = re.compile(r"[\w.%/$(){}-]+[^=:]*:(?!=)|(?:define|include|ifn?def|ifn?eq)\b")
-_INSTRUCTION = re.compile(r"(?:FROM|ARG|ENV|RUN|COPY|ADD|WORKDIR|EXPOSE|ENTRYPOINT|CMD|USER|LABEL|VOLUME|HEALTHCHECK)\b")
+_INSTRUCTION = re.compile(
+    r"(?:FROM|ARG|ENV|RUN|COPY|ADD|WORKDIR|EXPOSE|ENTRYPOINT|CMD|USER|LABEL|VOLUME|HEALTHCHECK)\b"
+)
 _TAG = re.compile(r"\s*<(?:!DOCTYPE|[A-Za-z][\w:.-]*|/?(?:script|template|style)\b)")
 
 Found = Callable[[str], int | None]
