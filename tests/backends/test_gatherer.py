@@ -16,6 +16,7 @@ from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.backends.gatherer.outlines import OutlineCache
+from cco_sidecar.backends.gatherer.parsing import parsed_outline
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
@@ -89,7 +90,7 @@ class Gatherings:
     def __init__(self) -> None:
         self.cache = ContextCache(1 << 26)
         self.git = Git()
-        self.outlines = OutlineCache(1 << 20)
+        self.outlines = OutlineCache(1 << 20, lambda language, text: parsed_outline(language, text, time.thread_time))
 
     def answer(self, root: Path, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})

@@ -55,7 +55,7 @@ def project(texts: dict[str, str], git: GitFacts | None = None, root: str = "/p"
 
 
 def outliner(language: str, text: str, _key: str) -> Outline:
-    return outline_of(language, text, lambda: 0.0)
+    return outline_of(language, text, lambda _language, _text: None)
 
 
 def put_together(asked: ContextRequest, found: Project, texts: dict[str, str]) -> tuple[dict[str, object], Assembled]:

@@ -1,13 +1,12 @@
 """Outlines that were drawn already: the same text has the same one, whatever is asked."""
 
 import threading
-import time
 
 from attrs import define, field
 from cachetools import LRUCache
 
 from cco_sidecar.core.context.outline.drawing import outline_of
-from cco_sidecar.core.context.outline.shape import Outline
+from cco_sidecar.core.context.outline.shape import Outline, Parse
 
 _PART_BYTES = 240
 _OVERHEAD_BYTES = 512
@@ -22,6 +21,7 @@ class OutlineCache:
     """Draws outlines and keeps them, the least recently used ones leaving first; any thread may use it."""
 
     _most_bytes: int
+    _parse: Parse
     _outlines: "LRUCache[tuple[str, str], Outline]" = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
@@ -35,16 +35,11 @@ class OutlineCache:
             known = self._outlines.get(key)
         if known is not None:
             return known
-        outline = outline_of(language, text, time.thread_time)
+        outline = outline_of(language, text, self._parse)
         with self._lock:
             if _size(outline) <= self._most_bytes:
                 self._outlines[key] = outline
         return outline
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._outlines.clear()
 
     @property
     def size_bytes(self) -> int:

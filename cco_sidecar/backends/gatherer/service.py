@@ -15,6 +15,8 @@ from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
 from cco_sidecar.backends.gatherer.git import Git
 from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.backends.gatherer.outlines import OutlineCache
+from cco_sidecar.backends.gatherer.parser_process import ParserProcess
+from cco_sidecar.core.context.outline.shape import Outline
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.errors import ContextFailed, TooManyRequests
 
@@ -48,7 +50,8 @@ class Gatherer(Service):
         self._clock = clock
         outline_bytes = cache_bytes // _OUTLINES_SHARE
         self._cache = ContextCache(cache_bytes - outline_bytes)
-        self._outlines = OutlineCache(outline_bytes)
+        self._parser = ParserProcess()
+        self._outlines = OutlineCache(outline_bytes, self._parse)
         self._threads = threads
         self._queue_limit = queue_limit
         self._git = Git()
@@ -61,6 +64,7 @@ class Gatherer(Service):
         """Start the threads."""
         super().startService()
         self._git = Git()
+        self._parser = ParserProcess()
         self._pool = ThreadPool(0, self._threads, "gatherer")
         self._pool.start()
 
@@ -73,10 +77,12 @@ class Gatherer(Service):
         for flight in self._flights:
             flight.abandoned = True
         self._git.stop()
+        self._parser.stop()
         stopped: Deferred[None] = Deferred()
 
         def join() -> None:
             pool.stop()  # waits for the threads, so it has a thread itself
+            self._parser.close()
             self._clock.callFromThread(stopped.callback, None)
 
         threading.Thread(target=join, name="gatherer-stop", daemon=True).start()
@@ -137,6 +143,9 @@ class Gatherer(Service):
             flight.check,
         )
         return gathering.answer()
+
+    def _parse(self, language: str, text: str) -> Outline | None:
+        return self._parser.parse(language, text)
 
     def _land(self, key: tuple[object, ...], flight: Flight, outcome: "ContextAnswer | Failure") -> None:
         self._flights.discard(flight)

@@ -28,6 +28,9 @@ Outline = Sequence[Part]
 Outliner = Callable[[str, str, str], Outline]
 """Gives the outline of a text by its language, its text, and a key that two different texts do not share."""
 
+Parse = Callable[[str, str], Outline | None]
+"""Gives the outline of a text by its language and its text, or None if it knows none."""
+
 MOST_PARTS = 5_000
 MOST_SIGNATURE_LINES = 12
 

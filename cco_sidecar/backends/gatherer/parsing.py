@@ -1,8 +1,7 @@
 """Outlines by tree-sitter, each grammar loaded when it is first needed.
 
-A parser is native code that holds the interpreter's lock, and a text made for it can take it hours. So it is fed in
-pieces, each a chance for other threads, and given up beyond what well-formed source takes: in work, which is the same on
-every machine, and in the thread's own time, since a step of that work can itself be long.
+A parse is given up beyond what well-formed source takes: in work, which is the same on every machine, and in the
+thread's own time. Some texts can take very much longer in one step (`parser_process`).
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from cco_sidecar.core.context.outline.grammars import ALTERNATIVES, GRAMMARS, Grammar
+from cco_sidecar.backends.gatherer.grammars import ALTERNATIVES, GRAMMARS, Grammar
 from cco_sidecar.core.context.outline.shape import MOST_PARTS, MOST_SIGNATURE_LINES, Outline, Part, lines_of
 
 if TYPE_CHECKING:
     from tree_sitter import Language, Node, Point, Tree
 
-MOST_BYTES = 1 << 19
 MOST_SECONDS = 0.5
 MOST_DEPTH = 12
 _PIECE = 4_096
@@ -43,8 +41,6 @@ def parsed_outline(language: str, text: str, seconds: Callable[[], float]) -> Ou
     if grammar is None:
         return None
     data = text.encode("utf-8", "replace")
-    if len(data) > MOST_BYTES:
-        return None
     parts, right = _outlined(grammar, data, seconds)
     other = ALTERNATIVES.get(language)
     if other is not None and not right:
