@@ -1,6 +1,6 @@
 """Source parsed in a process of its own.
 
-Parsers are native code that holds the interpreter's lock. Of a text of 33 kB that was made for it one took 47 seconds and
+Parsers are native code that holds the interpreter's lock. Of 33 kB that were made for it one took 47 seconds and
 400 MB, without a moment at which it could be stopped: the reactor's time, and a crash would be the sidecar's.
 """
 

@@ -1,7 +1,7 @@
 """The program that parses source for `parser_process`, over the socket that is its standard input.
 
-A question is the lengths of language and text (`QUESTION`), the language, the text. The answer is the number of parts (-1
-for no outline) and whether this process has grown too big to keep (`ANSWER`), and six numbers for each part, as in
+A question is the lengths of language and text (`QUESTION`), the language, the text. The answer is the number of parts
+(-1 for no outline) and whether this process has grown too big to keep (`ANSWER`), and six numbers for each part, as in
 `Part`. It ends when the socket does, and the kernel ends it when one text takes it seconds or a gigabyte.
 """
 
@@ -11,6 +11,7 @@ import struct
 import time
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 
 from attrs import astuple
 
@@ -22,7 +23,7 @@ NUMBERS = "I"
 NUMBERS_IN_PART = 6
 _MOST_SECONDS = 2
 _MOST_MEMORY = 1 << 30
-_MOST_KEPT_KB = 128 << 10
+_MOST_KEPT = 128 << 20
 
 
 def main() -> None:
@@ -34,8 +35,8 @@ def main() -> None:
             _allow_seconds()
             outline = parsed_outline(language, text, time.thread_time)
             numbers = array(NUMBERS, [number for part in outline or () for number in astuple(part)])
-            fat = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_KEPT_KB
-            connection.sendall(ANSWER.pack(-1 if outline is None else len(outline), fat) + numbers.tobytes())
+            count = -1 if outline is None else len(outline)
+            connection.sendall(ANSWER.pack(count, _resident_bytes() > _MOST_KEPT) + numbers.tobytes())
 
 
 def received(connection: socket.socket, length: int) -> bytes:
@@ -57,6 +58,11 @@ def _questions(connection: socket.socket) -> Iterator[tuple[str, str]]:
             yield received(connection, language).decode(), received(connection, text).decode("utf-8", "replace")
         except EOFError:
             return
+
+
+def _resident_bytes() -> int:
+    """Say how much memory this process has; the resource module's figure begins with what the parent had."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _allow_seconds() -> None:

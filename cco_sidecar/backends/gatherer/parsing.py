@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from cco_sidecar.backends.gatherer.grammars import ALTERNATIVES, GRAMMARS, Grammar
 from cco_sidecar.core.context.outline.shape import MOST_PARTS, MOST_SIGNATURE_LINES, Outline, Part, lines_of
@@ -94,6 +94,17 @@ def _language(grammar: Grammar) -> Language | None:
         return None
 
 
+@frozen
+class _Place:
+    """A node to look into; what it holds begins at ``start``, if that is not None, and has the comment before it."""
+
+    node: Node
+    depth: int
+    level: int = 0
+    start: int | None = None
+    comment: tuple[int, int] | None = None
+
+
 @define(eq=False)
 class _Walk:
     """Goes through the nodes of a tree that can hold definitions, never into a function's body."""
@@ -103,44 +114,43 @@ class _Walk:
     parts: list[Part] = field(factory=list)
 
     def look_into(self, root: Node) -> None:
-        pending: list[tuple[Node, int, int, int | None]] = [(root, 0, 0, None)]
+        doc = self._inner_doc(root)
+        if doc is not None:
+            self.parts.append(Part(doc[0], doc[1], doc[1], 0))
+        pending = [_Place(root, 0)]
         while pending and len(self.parts) < MOST_PARTS:
-            node, depth, level, start = pending.pop()
-            doc = self._inner_doc(node) if node.parent is None else None
-            if doc is not None:
-                self.parts.append(Part(doc[0], doc[1], doc[1], 0))
-            if level < MOST_DEPTH:
-                pending.extend(reversed(list(self._below(node, depth, level + 1, start))))
+            place = pending.pop()
+            if place.level < MOST_DEPTH:
+                pending.extend(reversed(list(self._below(place))))
 
-    def _below(
-        self, node: Node, depth: int, level: int, start: int | None
-    ) -> Iterator[tuple[Node, int, int, int | None]]:
+    def _below(self, place: _Place) -> Iterator[_Place]:
         """Take up the definitions right below a node, and give the nodes to look into next."""
         grammar = self._grammar
-        comment: tuple[int, int] | None = None
-        for child in node.named_children:
+        comment = place.comment
+        level = place.level + 1
+        for child in place.node.named_children:
             kind = child.type
+            row = child.start_point.row
             if kind in _COMMENTS:
-                row = child.start_point.row
                 comment = (comment[0] if comment and comment[1] >= row - 1 else row, child.end_point.row)
                 continue
             if kind in _TRANSPARENT:
                 comment = comment and (comment[0], child.end_point.row)
                 continue
-            first = child.start_point.row if start is None else start
+            first = row if place.start is None else place.start
             doc = comment if comment is not None and comment[1] >= first - 1 else None
-            comment = None
+            comment = None if place.start is None else comment
             if kind in grammar.definitions or kind in grammar.containers:
-                self._add(child, first, depth, doc)
+                self._add(child, first, place.depth, doc)
                 if kind in grammar.containers:
-                    yield child.child_by_field_name("body") or child, depth + 1, level, None
+                    yield _Place(child.child_by_field_name("body") or child, place.depth + 1, level)
             elif kind in grammar.details:
                 if kind != "expression_statement" or _assigns(child):
-                    self._add_detail(child, first, depth + 1)
+                    self._add_detail(child, first, place.depth + 1)
             elif kind in grammar.wrappers:
-                yield child, depth, level, None
+                yield _Place(child, place.depth, level)
             elif kind in grammar.prefixes:
-                yield child, depth, level, first
+                yield _Place(child, place.depth, level, first, doc)
             if len(self.parts) >= MOST_PARTS:
                 return
 

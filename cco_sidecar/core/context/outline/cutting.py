@@ -94,9 +94,9 @@ class _Choice:
         return cls([len(encode(line)) - 2 for line in lines], gap + 2 * len(str(last)) + len("[,],"))
 
     def add(self, numbers: Iterable[int], most_bytes: int) -> None:
-        """Choose lines in turn; one that does not fit is passed over."""
+        """Choose lines in turn; one that does not fit, or that there is not, is passed over."""
         for number in numbers:
-            if not self._chosen[number]:
+            if number < len(self._chosen) and not self._chosen[number]:
                 after = self._used + self._costs[number] + self._gap * self._gaps_made(number)
                 if after <= most_bytes:
                     self._chosen[number] = 1

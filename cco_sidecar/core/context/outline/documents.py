@@ -22,19 +22,19 @@ def document_outline(language: str, text: str) -> Outline:
     """Give the headings of a document, each with its first paragraph; without headings, its first paragraph."""
     lines = lines_of(text)
     headings = list(_headings(language, lines))
-    starts = [start for start, _, _ in headings]
+    starts = [*(start for start, _, _ in headings), len(lines)]
     parts = []
-    for (start, stop, level), following in zip(headings, [*starts[1:], len(lines)], strict=True):
+    for (start, stop, level), following in zip(headings, starts[1:], strict=True):
         parts.append(Part(start, stop, following, min(level, 2), *_paragraph(lines, stop, following)))
-    first = starts[0] if starts else len(lines)
-    doc_start, doc_stop = _paragraph(lines, 0, first)
-    return ([Part(doc_start, doc_stop, first, 0)] if doc_start < doc_stop else []) + parts
+    doc_start, doc_stop = _paragraph(lines, 0, starts[0])
+    return ([Part(doc_start, doc_stop, starts[0], 0)] if doc_start < doc_stop else []) + parts
 
 
 def _headings(language: str, lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
     """Give first line, end and level of each."""
     marked = _MARKED.get(language)
-    underlines: list[str] = []  # in RST the order in which they come is that of their levels
+    # In RST they mean levels in the order in which they come.
+    underlines = ["=", "-"] if language == "markdown" else []
     fence = ""
     count = 0
     for number, line in enumerate(lines):
@@ -47,10 +47,11 @@ def _headings(language: str, lines: Sequence[str]) -> Iterator[tuple[int, int, i
         if found:
             yield number, number + 1, len(found[1]) - 1
         elif number and _is_underlined(lines[number - 1], line, language):
-            mark = line[0]
+            overlined = number > 1 and lines[number - 2].rstrip() == line.rstrip()
+            mark = line[0] * (1 + overlined)
             if mark not in underlines:
                 underlines.append(mark)
-            yield number - 1, number + 1, underlines.index(mark)
+            yield number - 1 - overlined, number + 1, underlines.index(mark)
         else:
             continue
         count += 1

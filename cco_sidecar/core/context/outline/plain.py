@@ -42,14 +42,15 @@ def plain_outline(language: str, text: str) -> Outline:
     """Give the lines of a text that tell what is in it, as well as that can be known without a grammar."""
     depth_of = _BY_LANGUAGE.get(language, _definition)
     found = []
-    for number, line in enumerate(lines_of(text)):
+    lines = lines_of(text)
+    for number, line in enumerate(lines):
         if len(line) <= MOST_CHARACTERS and not line.isspace():
             depth = depth_of(line.rstrip("\r\n"))
             if depth is not None:
                 found.append((number, depth))
                 if len(found) >= MOST_PARTS:
                     break
-    return tuple(_parts(found, text.count("\n") + 1))
+    return tuple(_parts(found, len(lines)))
 
 
 def _parts(found: list[tuple[int, int]], total: int) -> Iterable[Part]:
