@@ -12,6 +12,7 @@ from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
@@ -30,8 +31,9 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic.
-    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``index``, ``looks`` and ``outlines`` are shared with other gatherings; ``asked_ns`` is when the request came,
+    monotonic. ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end
+    the work.
     """
 
     _request: ContextRequest
@@ -39,6 +41,7 @@ class Gathering:
     _index: TermIndex
     _git: Git
     _looks: Looks
+    _outlines: OutlineCache
     _asked_ns: int
     _seconds: Callable[[], float]
     _check: Checkpoint
@@ -91,7 +94,7 @@ class Gathering:
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
         documents = self._index.documents(root, project, self._check) if request.task.strip() else {}
         selection = select(project, request.agent_type, request.task, touched, documents)
-        return assemble(request, project, selection, reader(root, self._check))
+        return assemble(request, project, selection, reader(root, self._check), self._outlines.outline)
 
 
 def question_of(request: ContextRequest) -> Question:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from attrs import define, field, frozen
 
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.ignoring import Pattern, globs, matches_any
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
@@ -27,15 +28,15 @@ class Tier(IntEnum):
     CHANGED = 1
     TOUCHED = 2
     RANKED = 3
-    GENERATED = 4
 
 
 @frozen
 class Pick:
-    """A file that is to go in; its ``score`` is comparable within one selection."""
+    """A file that is to go in; ``named`` says that the task names it; scores are comparable within one selection."""
 
     file: ProjectFile
     _reason: str
+    named: bool = False
     score: float = 0.0
     _ranking: Ranking | None = field(default=None, eq=False, repr=False)
 
@@ -150,6 +151,9 @@ class _Judge:
             return ""
         if self._wish.excludes(file.path):
             return EXCLUDED
+        why = generated_path(file.path)
+        if why:
+            return why
         languages = self._wish.languages
         if not languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
@@ -161,14 +165,13 @@ class _Judge:
         """Give the file's place in the order, and what is said of it."""
         tier, special = self._tier(file)
         score = self._ranking.score(file.path)
-        return (tier, -score, file.path.count("/"), file.path), Pick(file, special, score, self._ranking)
+        return (tier, -score, file.path.count("/"), file.path), Pick(
+            file, special, tier is Tier.NAMED, score, self._ranking
+        )
 
     def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
-        kind = kind_of(file.path)
-        if kind is Kind.GENERATED:
-            return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
