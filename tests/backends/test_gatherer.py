@@ -11,14 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from cco_sidecar.backends.gatherer import reading
 from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.gitfacts import footprints
 from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
 from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.parsing import parsed_outline
+from cco_sidecar.backends.gatherer.repository import Repository, opened_repository
+from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
+from cco_sidecar.core.context.terms import term_of, terms_of_word
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
 
@@ -94,12 +99,12 @@ class Gatherings:
         self.git = Git()
         self.outlines = OutlineCache(1 << 20, lambda language, text: parsed_outline(language, text, time.thread_time))
 
-    def answer(self, root: Path, **options: Any) -> ContextAnswer:
+    def answer(self, root: Path, looks: Looks | None = None, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
         now = time.monotonic_ns()
         seconds, check = (lambda: 1_700_000_000.0), (lambda: None)
         return Gathering(
-            request, self.cache, self.index, self.git, Looks(), self.outlines, now, seconds, check
+            request, self.cache, self.index, self.git, looks or Looks(), self.outlines, now, seconds, check
         ).answer()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
@@ -380,6 +385,49 @@ def test_hostile_names(root: Path, gatherings: Gatherings, in_repository: bool) 
         assert {one["path"] for one in changes} == expected
         assert all("-one\n+two" in one["diff"] for one in changes)
         assert set(body["context"]["git_context"]["recent_commits"][0]["files_changed"]) == expected
+
+
+def footprints_of(root: Path) -> list[Footprint]:
+    with opened_repository(root, Git()) as repository:
+        assert repository is not None
+        return footprints(repository)
+
+
+def test_footprints(repository: Path) -> None:
+    """The history that files are ranked by: newest first, without merges, bulk, and secrets in messages."""
+    git(repository, "switch", "-q", "-c", "side")
+    put(repository, "side.py", "x")
+    put(repository, "a\nb.py", "x")
+    commit_all(repository, "Leaky bucket with ghp_a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f")
+    git(repository, "switch", "-q", "main")
+    put(repository, "app.py", "x")
+    commit_all(repository, "main")
+    git(repository, "merge", "-q", "--no-edit", "side")
+    for number in range(21):
+        put(repository, f"bulk/{number}.py", "x")
+    commit_all(repository, "bulk")
+    found = footprints_of(repository)
+    assert sorted(sorted(one.files) for one in found) == [["README.md", "app.py"], ["a\nb.py", "side.py"], ["app.py"]]
+    assert found[-1].hash == git(repository, "rev-list", "--max-parents=0", "HEAD")
+    (side,) = [one for one in found if "side.py" in one.files]
+    assert set(side.terms) >= {term_of("leaky"), term_of("bucket")}
+    assert not {*terms_of_word(b"ghp_a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f")}.intersection(side.terms)
+
+
+def test_history_is_read_once(repository: Path, gatherings: Gatherings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit does not read the history again, a commit does."""
+    calls = []
+
+    def counted(opened: Repository) -> list[Footprint]:
+        calls.append(opened)
+        return footprints(opened)
+
+    monkeypatch.setattr(reading, "footprints", counted)
+    looks = Looks()
+    for change in (lambda: None, lambda: put(repository, "app.py", "y"), lambda: commit_all(repository)):
+        change()
+        gatherings.answer(repository, looks=looks)
+    assert len(calls) == 2
 
 
 def test_bulk_commit_is_bounded(repository: Path, gatherings: Gatherings) -> None:

@@ -27,8 +27,8 @@ def texts(**contents: str) -> dict[str, Terms]:
 
 def test_rare_words_and_short_texts() -> None:
     """A rare word says more than a common one, and a short text with a word more than a long one."""
-    documents = texts(a="common rare", b="common common", c="common", d="common rare " + "other " * 500)
-    assert order(rank("abcd", query_of("common rare"), documents, (), NONE)) == ["a", "d", "b", "c"]
+    documents = texts(a="common rare " + "other " * 500, b="common common", c="common", d="common rare")
+    assert order(rank("abcd", query_of("common rare"), documents, (), NONE)) == ["d", "a", "b", "c"]
 
 
 def test_words_of_a_text() -> None:
@@ -68,6 +68,14 @@ def test_company() -> None:
     assert (found.is_named("b"), found.is_named("c"), found.is_named("z")) == (True, False, False)
     assert "changes together with a" in found.reasons("b")
     assert found.score("b") > found.score("c")
+
+
+def test_company_of_the_faithful() -> None:
+    """Who seldom changes but with one says more than one of very many who all change with a busy file."""
+    busy = [commit(other, "busy", other) for other in "pqrstuvw"]
+    steps = [*busy, commit("1", "busy", "x"), commit("2", "calm", "y")]
+    found = rank(["busy", "calm", *"pqrstuvwxy"], query_of("bucket"), texts(busy="bucket", calm="bucket"), steps, NONE)
+    assert found.score("y") > found.score("p") > found.score("x")
 
 
 def test_wishes() -> None:
