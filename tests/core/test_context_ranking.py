@@ -70,6 +70,12 @@ def test_company() -> None:
     assert found.score("b") > found.score("c")
 
 
+def test_company_is_told_by_rank() -> None:
+    """Of files that it changed with equally often, the best is told."""
+    found = rank("abc", query_of("bucket"), texts(b="bucket bucket", a="bucket"), [commit("1", "a", "b", "c")], NONE)
+    assert "changes together with b" in found.reasons("c")
+
+
 def test_company_of_the_faithful() -> None:
     """Who seldom changes but with one says more than one of very many who all change with a busy file."""
     busy = [commit(other, "busy", other) for other in "pqrstuvw"]

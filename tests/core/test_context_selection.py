@@ -122,7 +122,7 @@ def test_text_decides() -> None:
 
 
 def test_reasons_name_each_signal() -> None:
-    """Text, path, message, company, wish and recency are told apart, the strongest first."""
+    """Text, path, message, company, wish and recency are told apart, the four strongest, the strongest first."""
     history = [
         commit("3", "b.py", "rare.md"),
         commit("2", "bucket.py", "b.py", message="Refill the bucket"),
@@ -134,7 +134,7 @@ def test_reasons_name_each_signal() -> None:
     assert paths(found) == ["bucket.py", "b.py", "rare.md"]
     assert why(found, "bucket.py") == (
         "its text has refill, bucket, commit 2222222222 was about it, its path matches, "
-        "python source, as this agent type prefers, changed in commit 2222222222, changes together with b.py"
+        "python source, as this agent type prefers"
     )
     assert why(found, "b.py").startswith("commit 2222222222 was about it, ")
     assert "changes together with bucket.py" in why(found, "b.py")

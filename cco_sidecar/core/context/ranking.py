@@ -15,6 +15,7 @@ from cco_sidecar.core.context.terms import Terms, terms_of_path
 
 TOP = 10
 """The best of what the task speaks for; what changed together with them is wanted, too."""
+_MOST_REASONS = 4
 _HALF_AFTER = 50
 """A file whose newest commit is the 50th of the history is half as recent as one of the last commit."""
 
@@ -65,10 +66,10 @@ class Ranking:
         return self.scores.get(path, 0.0)
 
     def reasons(self, path: str) -> list[str]:
-        """Give short true phrases, the strongest signal first."""
+        """Give a short true phrase for each of the four strongest signals, the strongest first."""
         told = [(signal.weight * signal.values.get(path, 0.0), signal.phrase) for signal in self._signals]
         told.sort(key=lambda one: -one[0])
-        return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None]
+        return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None][:_MOST_REASONS]
 
     def words(self, path: str) -> list[str]:
         """Give the words of the task that the file's text has, those first that say most."""

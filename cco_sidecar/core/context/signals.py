@@ -121,6 +121,7 @@ def newest(steps: Iterable[Step]) -> dict[str, Step]:
 class Company:
     """Which files changed together with the best ones, and how often."""
 
+    _weights: Mapping[str, float]
     scores: Values = field(factory=dict, init=False)
     _changes: Counter[str] = field(factory=Counter, init=False)
     _shared: dict[str, Counter[str]] = field(factory=dict, init=False)
@@ -128,8 +129,8 @@ class Company:
     @classmethod
     def of(cls, best: Sequence[tuple[str, float]], steps: Iterable[Step]) -> "Company":
         """Look for the best files, given with the weight of each, in the history."""
-        made = cls()
         weights = dict(best)
+        made = cls(weights)
         nearness: dict[tuple[str, str], float] = {}
         for step in steps:
             made._changes.update(step.files)
@@ -142,9 +143,10 @@ class Company:
         return made
 
     def phrase(self, path: str) -> str:
-        """Say with which file it changed most often."""
+        """Say with which of the best files it changed most often."""
         shared = self._shared[path]
-        return f"changes together with {min(shared, key=lambda other: (-shared[other], other))}"
+        often = min(shared, key=lambda other: (-shared[other], -self._weights[other], other))
+        return f"changes together with {often}"
 
     def is_named(self, path: str) -> bool:
         """Say whether the history names the file: more than once, and not only now and then."""
