@@ -276,6 +276,26 @@ def test_what_is_left_over_grows_the_cut() -> None:
     assert [file["truncated"] for file in relevant(whole)] == [True, True]
 
 
+def test_closer_look_is_bounded() -> None:
+    """Of very many files that are cut only the best are looked at closely; the others are cut to their beginnings."""
+    asked: list[str] = []
+
+    def counting(language: str, text: str, key: str) -> Outline:
+        asked.append(key)
+        return outliner(language, text, key)
+
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 20_000 + "}\nclass Z {}\n" for n in range(40)}
+    found = project(texts)
+    made = assemble(
+        request(500_000), found, Selection([Pick(file, "r") for file in found.files], []), reads(texts), counting
+    )
+    files = relevant(msgspec.json.decode(made.head + ending(0, False)))
+    assert len(files) == 40
+    assert len(asked) == 9
+    assert ["class Z {}" in file["content"] for file in files] == [True] * 9 + [False] * 31
+    assert all(file["content"].startswith("class C") and file["omitted_lines"] for file in files)
+
+
 def test_secret_is_not_cut_in_half() -> None:
     """Wherever the cut falls, of a secret nothing is shown: it is replaced before."""
     secret = "ghp_" + "a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8G"[:32] + "x1Yz"
