@@ -45,7 +45,7 @@ def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most
 
 
 def beginning(text: str, language: str, most_bytes: int) -> Cut:
-    """Cut a text to its beginning, in as many bytes as `cut`: for files that are not worth the time of a closer look."""
+    """Cut a text to its beginning, in as many bytes as `cut`: for files not worth the time that a closer look takes."""
     total = text.count("\n") + (not text.endswith("\n"))
     gap = _gap_bytes(language, total)
     head = head_of(text, most_bytes + 2 - gap)

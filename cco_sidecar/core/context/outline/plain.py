@@ -34,11 +34,15 @@ _TARGET = r"[\w.%/$(){}-]+[^=:\n]*:(?:[^=\n]|$)|(?:define|include|ifn?def|ifn?eq
 _INSTRUCTION = r"(?:FROM|ARG|ENV|RUN|COPY|ADD|WORKDIR|EXPOSE|ENTRYPOINT|CMD|USER|LABEL|VOLUME|HEALTHCHECK)\b"
 
 
+def _compiled(pattern: str) -> "re2._Regexp":
+    return re2.compile(f"(?m){_INDENTATION}(?:{pattern})".encode())
+
+
 @frozen
 class _Look:
     """How the parts of a language look: ``pattern`` behind the indentation, which is less than ``deepest`` steps."""
 
-    pattern: "re2._Regexp" = field(converter=lambda pattern: re2.compile(f"(?m){_INDENTATION}(?:{pattern})".encode()))
+    pattern: "re2._Regexp" = field(converter=_compiled)
     deepest: int = 3
     step: int = _TAB
 
