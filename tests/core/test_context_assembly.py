@@ -269,11 +269,23 @@ def test_unused_share_goes_on() -> None:
 
 
 def test_what_is_left_over_grows_the_cut() -> None:
-    """When all files got something and there is room still, those that were cut get it."""
-    texts = {"a.kt": "class A {\n" + "  x()\n" * 30_000 + "}\n", "b.kt": "class B {\n" + "  y()\n" * 9_000 + "}\n"}
-    whole, made = put_together(request(100_000), project(texts), texts)
-    assert len(made.head) + ENDING_BYTES > 90_000
-    assert [file["truncated"] for file in relevant(whole)] == [True, True]
+    """When outlines are so short that all files got one, and there is room still, those that were cut get it."""
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 4_000 + "}\nclass Z {}\n" for n in range(30)}
+    whole, made = put_together(request(200_000), project(texts), texts)
+    files = relevant(whole)
+    assert len(files) == 30
+    assert all("class Z {}" in file["content"] for file in files)
+    assert [file["truncated"] for file in files[:5]] == [False] * 5
+    assert len(made.head) + ENDING_BYTES > 195_000
+
+
+def test_growing_takes_nothing_away() -> None:
+    """What was looked at closely before stays so when it grows, though the time for close looks is used up."""
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 60_000 + "}\nclass Z {}\n" for n in range(6)}
+    whole, made = put_together(request(40_000), project(texts), texts)
+    files = relevant(whole)
+    assert [("class Z {}" in file["content"]) for file in files] == [True] * 3 + [False] * 3
+    assert len(made.head) + ENDING_BYTES > 38_000
 
 
 def test_closer_look_is_bounded() -> None:

@@ -57,7 +57,7 @@ class FileSection:
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
-    _looked_at: int = field(default=0, init=False)
+    _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
     def take(self, picks: Sequence[Pick]) -> None:
@@ -116,10 +116,11 @@ class FileSection:
 
     def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | str:
         """Make the entry of a file, in at most ``most`` bytes with a comma, or say why there is none."""
-        if most < _LEAST_FRAME + len(pick.file.path) + len(pick.reason):
-            return OUT_OF_BUDGET  # said soon: there may be very many files more
+        least = min(pick.file.size, _LEAST_CONTENT)
+        if most < _LEAST_FRAME + len(pick.file.path) + least:
+            return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
         room = most - 1 - len(_fragment(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
-        if room < min(pick.file.size, _LEAST_CONTENT):
+        if room < least:
             return OUT_OF_BUDGET
         text = self._read(pick.file.path)
         if isinstance(text, Unreadable):
@@ -137,9 +138,10 @@ class FileSection:
         return _Entry(pick, _fragment(pick, text.checksum, kept, not whole, -(-size // 4)), size, redactions, not whole)
 
     def _cut(self, pick: Pick, language: str, text: Text, room: int, fill: bool) -> Cut:
-        if self._looked_at >= _LOOKED_AT:
-            return beginning(text.content, language, room)
-        self._looked_at += len(text.content)
+        if pick.file.path not in self._looked_at:
+            if sum(self._looked_at.values()) >= _LOOKED_AT:
+                return beginning(text.content, language, room)
+            self._looked_at[pick.file.path] = len(text.content)
         outline = self._outliner(language, text.content, text.checksum)
         changed = changed_lines(self._diffs.get(pick.file.path, ""))
         found = focused_lines(self._focus, text.content, lines_of(text.content))
