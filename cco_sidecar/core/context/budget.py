@@ -43,8 +43,8 @@ def _share(available: int, percent: int, divisor: int, enough: int) -> int:
 class Level:
     """How much each of many files may take: as much as levels them, so that small ones are whole and big ones alike.
 
-    ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that there is enough for
-    all, so that who is cut may take all that it is allowed, and what the ones before it did not take.
+    ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that there is enough
+    for all, so that who is cut may take all that it is allowed, and what the ones before it did not take.
     """
 
     _most: int
