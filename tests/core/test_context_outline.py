@@ -175,6 +175,12 @@ def test_focus() -> None:
     assert focused_lines(focus_of("fix the line"), text, lines_of(text)) == []
 
 
+def test_rare_words_say_more() -> None:
+    """One word that the file has once is worth more than two that are everywhere."""
+    text = "alpha beta\n" * 30 + "gamma\n"
+    assert focused_lines(focus_of("alpha beta gamma"), text, lines_of(text))[0] == 30
+
+
 def test_focus_is_bounded() -> None:
     """However long task and file are, there are at most 24 lines and 200 words."""
     focus = focus_of(" ".join(f"word{n}" for n in range(1_000)))
