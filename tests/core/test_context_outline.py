@@ -193,6 +193,7 @@ def test_changed_lines() -> None:
     """A diff gives the first line of each run of changes, by the new text; a line that was taken out, its place."""
     diff = "--- a/x\n+++ b/x\n@@ -1,4 +1,5 @@ def f\n a\n-b\n+c\n+d\n e\n f\n@@ -20,3 +21,2 @@\n g\n-h\n i\n"
     assert changed_lines(diff) == [1, 21]
+    assert changed_lines("@@ -1,5 +1,3 @@\n a\n-b\n-c\n d\n-e\n+f\n") == [1, 2]
     assert changed_lines("") == []
 
 
