@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, assemble, ending
+from cco_sidecar.core.context.budget import level_of
 from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, Reader
 from cco_sidecar.core.context.fitting import encode, fit_list, head_of, shown
 from cco_sidecar.core.context.outline.comments import omission_line
@@ -269,11 +270,77 @@ def test_unused_share_goes_on() -> None:
 
 
 def test_what_is_left_over_grows_the_cut() -> None:
-    """When all files got something and there is room still, those that were cut get it."""
-    texts = {"a.kt": "class A {\n" + "  x()\n" * 30_000 + "}\n", "b.kt": "class B {\n" + "  y()\n" * 9_000 + "}\n"}
-    whole, made = put_together(request(100_000), project(texts), texts)
-    assert len(made.head) + ENDING_BYTES > 90_000
-    assert [file["truncated"] for file in relevant(whole)] == [True, True]
+    """When outlines are so short that all files got one, and there is room still, those that were cut get it."""
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 4_000 + "}\nclass Z {}\n" for n in range(30)}
+    whole, made = put_together(request(200_000), project(texts), texts)
+    files = relevant(whole)
+    assert len(files) == 30
+    assert all("class Z {}" in file["content"] for file in files)
+    assert [file["truncated"] for file in files[:5]] == [False] * 5
+    assert len(made.head) + ENDING_BYTES > 195_000
+
+
+def test_growing_takes_nothing_away() -> None:
+    """What was looked at closely before stays so when it grows, though the time for close looks is used up."""
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 60_000 + "}\nclass Z {}\n" for n in range(6)}
+    whole, made = put_together(request(40_000), project(texts), texts)
+    files = relevant(whole)
+    assert [("class Z {}" in file["content"]) for file in files] == [True] * 3 + [False] * 3
+    assert len(made.head) + ENDING_BYTES > 38_000
+
+
+def test_closer_look_is_bounded() -> None:
+    """Of very many files that are cut only the best are looked at closely; the others are cut to their beginnings."""
+    asked: list[str] = []
+
+    def counting(language: str, text: str, key: str) -> Outline:
+        asked.append(key)
+        return outliner(language, text, key)
+
+    texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 20_000 + "}\nclass Z {}\n" for n in range(40)}
+    found = project(texts)
+    made = assemble(
+        request(500_000), found, Selection([Pick(file, "r") for file in found.files], []), reads(texts), counting
+    )
+    files = relevant(msgspec.json.decode(made.head + ending(0, False)))
+    assert len(files) == 40
+    assert len(asked) == 9
+    assert ["class Z {}" in file["content"] for file in files] == [True] * 9 + [False] * 31
+    assert all(file["content"].startswith("class C") and file["omitted_lines"] for file in files)
+
+
+def test_level() -> None:
+    """Small files are whole, big ones alike; what is not taken is for the next; if not all get that, 8 kB for each."""
+    level = level_of([10_000, 50_000, 90_000], 100_000)
+    assert level.fill
+    assert [level.allowance(turn, left) for turn, left in enumerate([100_000, 90_000, 45_000])] == [
+        45_000, 45_000, 45_000
+    ]  # fmt: skip
+    assert level.allowance(2, 60_000) == 60_000
+    tight = level_of([20_000] * 100, 100_000)
+    assert not tight.fill
+    assert [tight.allowance(turn, left) for turn, left in ((0, 100_000), (99, 100_000), (9, 900))] == [
+        8_192,
+        8_192,
+        900,
+    ]
+    assert level_of([1, 2], 100).allowance(0, 100) >= 1
+    assert level_of([], 100).fill
+
+
+def test_redactions_of_what_is_shown() -> None:
+    """Secrets that are replaced in lines that are not shown do not count."""
+    content = "a = [REDACTED:x]\n" * 2 + "b = 1\n" * 20_000 + "c = [REDACTED:x]\n" * 3
+    found = project({"a.py": content})
+    made = assemble(
+        request(20_000),
+        found,
+        Selection([Pick(found.files[0], "r")], []),
+        lambda _: Text(content, "0" * 64, 5),
+        outliner,
+    )
+    whole = msgspec.json.decode(made.head + ending(0, False))
+    assert whole["context"]["metadata"]["redactions"] == relevant(whole)[0]["content"].count("[REDACTED:") < 5
 
 
 def test_secret_is_not_cut_in_half() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cco_sidecar.core.context.fitting import encode
 from cco_sidecar.core.context.generated import generated_path, generated_text
 from cco_sidecar.core.context.outline.comments import omission_line
-from cco_sidecar.core.context.outline.cutting import Cut, cut
+from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.documents import document_outline
 from cco_sidecar.core.context.outline.drawing import outline_of
 from cco_sidecar.core.context.outline.focus import changed_lines, focus_of, focused_lines
@@ -135,7 +135,7 @@ def test_documents(language: str, text: str, expected: list[str]) -> None:
                             "1     fun sell(x: Int): Int {", "0 fun main() {}"]),
         ("yaml", YAML, ["0 name: shop", "0 on:", "1   push:", "0 jobs:"]),
         ("json", JSON, ['1   "name": "shop",', '1   "scripts": {', '2     "test": "x"', '1   "a": [1,']),
-        ("toml", TOML, ['1 title = "x"', "0 [tool.ruff]", "1 line-length = 1"]),
+        ("toml", TOML, ['0 title = "x"', "0 [tool.ruff]", "0 line-length = 1"]),
         ("make", MAKE, ["0 test: build ## run"]),
         ("sql", SQL, ["0 CREATE TABLE shop (", "0 create or replace function f() returns int as $$"]),
     ],
@@ -175,6 +175,12 @@ def test_focus() -> None:
     assert focused_lines(focus_of("fix the line"), text, lines_of(text)) == []
 
 
+def test_rare_words_say_more() -> None:
+    """One word that the file has once is worth more than two that are everywhere."""
+    text = "alpha beta\n" * 30 + "gamma\n"
+    assert focused_lines(focus_of("alpha beta gamma"), text, lines_of(text))[0] == 30
+
+
 def test_focus_is_bounded() -> None:
     """However long task and file are, there are at most 24 lines and 200 words."""
     focus = focus_of(" ".join(f"word{n}" for n in range(1_000)))
@@ -187,6 +193,7 @@ def test_changed_lines() -> None:
     """A diff gives the first line of each run of changes, by the new text; a line that was taken out, its place."""
     diff = "--- a/x\n+++ b/x\n@@ -1,4 +1,5 @@ def f\n a\n-b\n+c\n+d\n e\n f\n@@ -20,3 +21,2 @@\n g\n-h\n i\n"
     assert changed_lines(diff) == [1, 21]
+    assert changed_lines("@@ -1,5 +1,3 @@\n a\n-b\n-c\n d\n-e\n+f\n") == [1, 2]
     assert changed_lines("") == []
 
 
@@ -261,6 +268,20 @@ def test_cut_keeps_to_its_bytes(
     assert kept == cut(text, language, outline, focused, most, fill=fill)
     if kept.omitted != [(1, len(lines))]:
         assert kept.content == rebuilt(lines, language, kept)
+    else:
+        assert text.startswith(kept.content)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=60).map("\n".join).filter(bool), st.integers(40, 2_000))
+def test_beginning_keeps_to_its_bytes(text: str, most: int) -> None:
+    """The same holds of a mere beginning, which is as much of it as fits."""
+    lines = lines_of(text)
+    kept = beginning(text, "python", most)
+    assert len(encode(kept.content)) - 2 + len(encode(kept.omitted)) - 2 <= most
+    if kept.omitted != [(1, len(lines))]:
+        assert len(kept.omitted) == 1
+        assert kept.content == rebuilt(lines, "python", kept)
     else:
         assert text.startswith(kept.content)
 

@@ -41,10 +41,10 @@ def _share(available: int, percent: int, divisor: int, enough: int) -> int:
 
 @frozen
 class Level:
-    """How much each of many files may take when not all fit: as water stands in vessels, full ones and fuller ones.
+    """How much each of many files may take: as much as levels them, so that small ones are whole and big ones alike.
 
-    ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that all get something,
-    so that who is cut may take all that it is allowed.
+    ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that there is enough
+    for all, so that who is cut may take all that it is allowed, and what the ones before it did not take.
     """
 
     _most: int
@@ -53,7 +53,7 @@ class Level:
 
     def allowance(self, turn: int, left: int) -> int:
         """Say how much of what is left the file whose turn it is may take."""
-        return min(left, max(self._most, left - self._after[turn]))
+        return min(left, max(self._most, left - self._after[turn]) if self.fill else self._most)
 
 
 def level_of(sizes: Sequence[int], left: int) -> Level:

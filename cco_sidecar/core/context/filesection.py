@@ -8,10 +8,10 @@ from cco_sidecar.core.context.budget import level_of
 from cco_sidecar.core.context.fitting import encode, shown
 from cco_sidecar.core.context.generated import generated_text
 from cco_sidecar.core.context.languages import language_of
-from cco_sidecar.core.context.outline.cutting import Cut, cut
+from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
 from cco_sidecar.core.context.outline.shape import Outliner, lines_of
-from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, Text, Unreadable
+from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.selection import Pick
 from cco_sidecar.core.times import rfc3339
 
@@ -23,6 +23,8 @@ _MARK = "[REDACTED:"
 _FRAME_GUESS = 400
 _WORTH_GROWING = 1_024
 _MOST_GROWN = 32
+_LOOKED_AT = 1_000_000
+"""After so many characters of files that are cut, the next are cut to their beginnings: a closer look takes time."""
 
 Reader = Callable[[str], Text | Unreadable]
 """Gives the text of a file by its path; it may raise to end the gathering."""
@@ -55,6 +57,7 @@ class FileSection:
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
+    _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
     def take(self, picks: Sequence[Pick]) -> None:
@@ -113,8 +116,11 @@ class FileSection:
 
     def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | str:
         """Make the entry of a file, in at most ``most`` bytes with a comma, or say why there is none."""
+        least = min(pick.file.size, _LEAST_CONTENT)
+        if most < _LEAST_FRAME + len(pick.file.path) + least:
+            return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
         room = most - 1 - len(_fragment(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
-        if room < min(pick.file.size, _LEAST_CONTENT):
+        if room < least:
             return OUT_OF_BUDGET
         text = self._read(pick.file.path)
         if isinstance(text, Unreadable):
@@ -132,6 +138,10 @@ class FileSection:
         return _Entry(pick, _fragment(pick, text.checksum, kept, not whole, -(-size // 4)), size, redactions, not whole)
 
     def _cut(self, pick: Pick, language: str, text: Text, room: int, fill: bool) -> Cut:
+        if pick.file.path not in self._looked_at:
+            if sum(self._looked_at.values()) >= _LOOKED_AT:
+                return beginning(text.content, language, room)
+            self._looked_at[pick.file.path] = len(text.content)
         outline = self._outliner(language, text.content, text.checksum)
         changed = changed_lines(self._diffs.get(pick.file.path, ""))
         found = focused_lines(self._focus, text.content, lines_of(text.content))
@@ -171,3 +181,7 @@ def _fragment(pick: Pick, checksum: str, kept: Cut, is_cut: bool, tokens: int) -
         "tokens": tokens,
     }
     return encode({**value, "omitted_lines": kept.omitted} if is_cut else value)
+
+
+_NOTHING = Pick(ProjectFile("", 0, 0), "")
+_LEAST_FRAME = len(_fragment(_NOTHING, "0" * 64, Cut("", []), True, 0)) - len(language_of(""))

@@ -44,9 +44,26 @@ def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most
     return choice.shown(lines, language) or _beginning(text, len(lines), most_bytes)
 
 
+def beginning(text: str, language: str, most_bytes: int) -> Cut:
+    """Cut a text to its beginning, in as many bytes as `cut`: for files not worth the time that a closer look takes."""
+    total = text.count("\n") + (not text.endswith("\n"))
+    gap = _gap_bytes(language, total)
+    head = head_of(text, most_bytes + 2 - gap)
+    if not head.endswith("\n"):
+        return _beginning(text, total, most_bytes)
+    shown = head.count("\n")
+    return Cut(head + omission_line(language, shown + 1, total), [(shown + 1, total)])
+
+
 def _beginning(text: str, total: int, most_bytes: int) -> Cut:
     """What is one endless line is shown in part."""
     return Cut(head_of(text, most_bytes + 2 - len(b"[1,],") - len(str(total))), [(1, total)])
+
+
+def _gap_bytes(language: str, last: int) -> int:
+    """Say how much room it takes at most to name a run of lines, in the text and among the ranges."""
+    line = omission_line(language, last, last + 1)  # none has more digits
+    return len(encode(line)) - 2 + 2 * len(str(last)) + len("[,],")
 
 
 def _surroundings(outline: Outline, focused: Iterable[int]) -> Iterator[list[Part]]:
@@ -89,18 +106,21 @@ class _Choice:
 
     @classmethod
     def of(cls, lines: Sequence[str], language: str) -> "_Choice":
-        last = len(lines)
-        gap = len(encode(omission_line(language, last, last + 1))) - 2  # none has more digits
-        return cls([len(encode(line)) - 2 for line in lines], gap + 2 * len(str(last)) + len("[,],"))
+        return cls([len(encode(line)) - 2 for line in lines], _gap_bytes(language, len(lines)))
 
     def add(self, numbers: Iterable[int], most_bytes: int) -> None:
         """Choose lines in turn; one that does not fit, or that there is not, is passed over."""
+        chosen, costs, gap, total = self._chosen, self._costs, self._gap, len(self._costs)
         for number in numbers:
-            if number < len(self._chosen) and not self._chosen[number]:
-                after = self._used + self._costs[number] + self._gap * self._gaps_made(number)
-                if after <= most_bytes:
-                    self._chosen[number] = 1
-                    self._used = after
+            if number >= total or chosen[number]:
+                continue
+            # One run of lines that are left out becomes two, stays one, or is gone.
+            before = number > 0 and not chosen[number - 1]
+            after = number + 1 < total and not chosen[number + 1]
+            used = self._used + costs[number] + gap * (before + after - 1)
+            if used <= most_bytes:
+                chosen[number] = 1
+                self._used = used
 
     def close_gaps(self) -> None:
         """Show the lines whose place takes as much as they do."""
@@ -119,12 +139,6 @@ class _Choice:
             parts += (*lines[at:first], omission_line(language, first + 1, last + 1))
             at = last + 1
         return Cut("".join((*parts, *lines[at:])), [(first + 1, last + 1) for first, last in gaps])
-
-    def _gaps_made(self, number: int) -> int:
-        """Say how many more runs of lines are left out when one line is taken from theirs: -1, 0 or 1."""
-        before = number > 0 and not self._chosen[number - 1]
-        after = number + 1 < len(self._chosen) and not self._chosen[number + 1]
-        return before + after - 1
 
     def _gaps(self) -> Iterator[tuple[int, int]]:
         """Give the first and the last line of each run that is not chosen."""

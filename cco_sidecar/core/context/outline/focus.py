@@ -12,7 +12,7 @@ from attrs import field, frozen
 MOST_CHARACTERS = 200_000
 MOST_TERMS = 200
 MOST_LINES = 24
-_MOST_HITS = 20_000
+_MOST_HITS = 2_000
 _LEAST_LENGTH = 4
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,63}")
 _LIKE_CODE = re.compile(r".[A-Z0-9_]")
@@ -57,7 +57,8 @@ def focused_lines(focus: Focus, text: str, lines: Sequence[str]) -> list[int]:
     if focus.pattern is None:
         return []
     data = text.encode("utf-8", "replace")
-    starts = list(accumulate((len(line.encode("utf-8", "replace")) for line in lines), initial=0))
+    lengths = map(len, lines) if text.isascii() else (len(line.encode("utf-8", "replace")) for line in lines)
+    starts = list(accumulate(lengths, initial=0))
     words_on: dict[int, set[str]] = defaultdict(set)
     counts: Counter[str] = Counter()
     for hits, match in enumerate(focus.pattern.finditer(data)):

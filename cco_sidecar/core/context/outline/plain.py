@@ -1,14 +1,15 @@
 """Outlines without a grammar: lines that look like definitions, sections or keys; line by line, in linear time."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from cco_sidecar.core.context.outline.shape import MOST_PARTS, Outline, Part, lines_of
+import re2
+from attrs import field, frozen
+
+from cco_sidecar.core.context.outline.shape import MOST_PARTS, Outline, Part
 
 MOST_CHARACTERS = 400
 """A longer line is data, or made by a machine; it is no part."""
 _TAB = 4
-_DEEP = 3
 
 _MODIFIERS = (
     "export|default|declare|pub|public|private|protected|internal|static|final|abstract|async|override|virtual|inline|"
@@ -22,35 +23,61 @@ _NOUNS = (
     "scalar|directive|fragment|query|mutation|subscription|table|view|index|trigger|sequence|schema|model|enum|resource|"
     "variable|output|provider|locals|subroutine|program|test|describe|constructor|init|let|val|var|const"
 )
-_DEFINITION = re.compile(rf"\s*\(?(?:(?:{_MODIFIERS})\s+)*(?:{_NOUNS})\b[\s(<\"'*]", re.IGNORECASE)
-_CALLABLE = re.compile(r"[A-Za-z_][\w:<>,.*&\[\]? ]*\s[\w:~.]+\([^;]*\)[\w\s:<>,.]*\{?\s*$")
-_SECTION = re.compile(r"\s*\[{1,2}[^\]]+\]{1,2}")
-_KEY = re.compile(r"(\s*)(?:-\s+)?[\"']?[\w.$/@ -]+[\"']?\s*(?::(?:\s|$)|=)")
-_JSON_KEY = re.compile(r"\s*\"[^\"]+\"\s*:")
-_RULE = re.compile(r"[^\s{}#/*][^{}]*\{?\s*,?$|\s*@[\w-]+")
-_TARGET = re.compile(r"[\w.%/$(){}-]+[^=:]*:(?!=)|(?:define|include|ifn?def|ifn?eq)\b")
-_INSTRUCTION = re.compile(
-    r"(?:FROM|ARG|ENV|RUN|COPY|ADD|WORKDIR|EXPOSE|ENTRYPOINT|CMD|USER|LABEL|VOLUME|HEALTHCHECK)\b"
+_INDENTATION = r"^([ \t]*)"
+_DEFINITION = (
+    rf"\(?(?i:(?:(?:{_MODIFIERS})[ \t]+)*(?:{_NOUNS})\b[ \t(<\"'*\n\r])"
+    r"|[A-Za-z_][\w:<>,.*&\[\]? \t]*[ \t][\w:~.]+\([^;\n]*\)[\w \t:<>,.]*\{[ \t]*\r?$"
 )
-_TAG = re.compile(r"\s*<(?:!DOCTYPE|[A-Za-z][\w:.-]*|/?(?:script|template|style)\b)")
+_SETTING = r"\[{1,2}[^\]\n]+\]{1,2}|[\"']?[\w.$/@ -]+[\"']?[ \t]*(?::[ \t\r\n]|=)"
+_YAML = r"(?:-[ \t]+)?[\"']?[\w.$/@ -]+[\"']?[ \t]*:(?:[ \t\r\n]|$)"
+_TARGET = r"[\w.%/$(){}-]+[^=:\n]*:(?:[^=\n]|$)|(?:define|include|ifn?def|ifn?eq)\b"
+_INSTRUCTION = r"(?:FROM|ARG|ENV|RUN|COPY|ADD|WORKDIR|EXPOSE|ENTRYPOINT|CMD|USER|LABEL|VOLUME|HEALTHCHECK)\b"
 
-Found = Callable[[str], int | None]
-"""Gives the depth of a line that is a part, else None."""
+
+def _compiled(pattern: str) -> "re2._Regexp":
+    return re2.compile(f"(?m){_INDENTATION}(?:{pattern})".encode())
+
+
+@frozen
+class _Look:
+    """How the parts of a language look: ``pattern`` behind the indentation, which is less than ``deepest`` steps."""
+
+    pattern: "re2._Regexp" = field(converter=_compiled)
+    deepest: int = 3
+    step: int = _TAB
+
+
+_BY_LANGUAGE: Mapping[str, _Look] = {
+    "yaml": _Look(_YAML, 2, 2),
+    "toml": _Look(_SETTING, 1),
+    "ini": _Look(_SETTING, 1),
+    "json": _Look(r"\"[^\"\n]+\"[ \t]*:", 3, 2),
+    "css": _Look(r"[^\s{}#/*][^{}\n]*[{,][ \t]*\r?$|[.#@][\w-]+", 1),
+    "make": _Look(_TARGET, 1),
+    "docker": _Look(_INSTRUCTION, 1),
+    "html": _Look(r"<(?:!DOCTYPE|[A-Za-z])", 3, 2),
+    "xml": _Look(r"<[A-Za-z]", 3, 2),
+}
+_ANY = _Look(_DEFINITION)
 
 
 def plain_outline(language: str, text: str) -> Outline:
     """Give the lines of a text that tell what is in it, as well as that can be known without a grammar."""
-    depth_of = _BY_LANGUAGE.get(language, _definition)
-    found = []
-    lines = lines_of(text)
-    for number, line in enumerate(lines):
-        if len(line) <= MOST_CHARACTERS and not line.isspace():
-            depth = depth_of(line.rstrip("\r\n"))
-            if depth is not None:
-                found.append((number, depth))
-                if len(found) >= MOST_PARTS:
-                    break
-    return tuple(_parts(found, len(lines)))
+    look = _BY_LANGUAGE.get(language, _ANY)
+    data = text.encode("utf-8", "replace")
+    found: list[tuple[int, int]] = []
+    number = at = 0
+    for match in look.pattern.finditer(data):
+        start = match.start()
+        number += data.count(b"\n", at, start)
+        at = start
+        depth = len(match.group(1).expandtabs(_TAB)) // look.step
+        end = data.find(b"\n", start)
+        if depth < look.deepest and (end if end >= 0 else len(data)) - start <= MOST_CHARACTERS:
+            found.append((number, depth))
+            if len(found) >= MOST_PARTS:
+                break
+    return tuple(_parts(found, text.count("\n") + (not text.endswith("\n"))))
 
 
 def _parts(found: list[tuple[int, int]], total: int) -> Iterable[Part]:
@@ -62,43 +89,3 @@ def _parts(found: list[tuple[int, int]], total: int) -> Iterable[Part]:
             ends[open_.pop()] = number
         open_.append(place)
     return (Part(number, number + 1, end, depth) for (number, depth), end in zip(found, ends, strict=True))
-
-
-def _indentation(line: str) -> int:
-    head = line[: len(line) - len(line.lstrip())]
-    return len(head.expandtabs(_TAB))
-
-
-def _by(pattern: "re.Pattern[str]", deepest: int = _DEEP, step: int = _TAB) -> Found:
-    def depth_of(line: str) -> int | None:
-        depth = _indentation(line) // step
-        return depth if depth < deepest and pattern.match(line) else None
-
-    return depth_of
-
-
-def _definition(line: str) -> int | None:
-    depth = _indentation(line) // _TAB
-    if depth < _DEEP and _DEFINITION.match(line):
-        return depth
-    return 0 if depth == 0 and _CALLABLE.match(line) else None
-
-
-def _setting(line: str) -> int | None:
-    if _SECTION.match(line):
-        return 0
-    return 1 if _KEY.match(line) and _indentation(line) == 0 else None
-
-
-_yaml = _by(_KEY, 2, 2)
-_BY_LANGUAGE: Mapping[str, Found] = {
-    "yaml": _yaml,
-    "toml": _setting,
-    "ini": _setting,
-    "json": _by(_JSON_KEY, 3, 2),
-    "css": _by(_RULE, 1),
-    "make": _by(_TARGET, 1),
-    "docker": _by(_INSTRUCTION, 1),
-    "html": _by(_TAG, 3, 2),
-    "xml": _by(_TAG, 3, 2),
-}
