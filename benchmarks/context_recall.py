@@ -25,6 +25,8 @@ from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git
 from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
+from cco_sidecar.backends.gatherer.parsing import parsed_outline
 from cco_sidecar.core.context.languages import canonical, language_of
 from cco_sidecar.core.context.request import ContextRequest
 from cco_sidecar.core.roster import AgentType, parse_roster
@@ -74,6 +76,7 @@ class Checkout:
         self._cache = ContextCache(0)
         self._index = TermIndex(1 << 28)
         self._looks = Looks()
+        self._outlines = OutlineCache(1 << 26, lambda language, text: parsed_outline(language, text, time.thread_time))
         self._languages = {canonical(name) for name in agent_type.context.languages}
         subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", source, self._root], check=True)
 
@@ -93,7 +96,9 @@ class Checkout:
             "benchmark", self._root, "issue", self._agent_type, text, budget_bytes=BUDGET_BYTES, refresh=False
         )
         now = time.monotonic_ns()
-        gathering = Gathering(request, self._cache, self._index, Git(), self._looks, now, time.time, lambda: None)
+        gathering = Gathering(
+            request, self._cache, self._index, Git(), self._looks, self._outlines, now, time.time, lambda: None
+        )
         files = [file["path"] for file in json.loads(gathering.answer().body)["context"]["relevant_files"]]
         return Found(_share(task, files[:10]), _share(task, files))
 

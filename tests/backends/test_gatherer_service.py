@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -253,3 +254,18 @@ def test_starts_again(clock: PumpedClock, root: Path) -> None:
         clock.run_until(answer)
         assert outcome(answer).file_count == 1
         clock.run_until(gatherer.stopService())
+
+
+def test_parser_ends_with_the_service(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
+    """The process that parses is there while it is needed, its outlines count as cache, and stopping ends it."""
+    (root / "big.py").write_text("def f():\n" + "    x = 1\n" * 5_000 + "def g():\n    pass\n")
+    before = {process.pid for process in psutil.Process().children()}
+    gathered = gatherer.gather(request(root, budget_bytes=8_192))
+    clock.run_until(gathered)
+    body = outcome(gathered).body
+    assert b"def g():" in body
+    (parser,) = [process for process in psutil.Process().children() if process.pid not in before]
+    assert gatherer.size_bytes > len(body)
+    clock.run_until(gatherer.stopService())
+    assert not parser.is_running()
+    gatherer.startService()

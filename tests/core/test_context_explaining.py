@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
-from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, assemble, ending
+from cco_sidecar.core.context.assembly import ENDING_BYTES, assemble, ending
 from cco_sidecar.core.context.explaining import IGNORED, Evidence, Ignored, IgnoredPaths, Witness, explain, rule_text
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
 from cco_sidecar.core.context.project import Omission, Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.request import ContextRequest, Inquiry
 from cco_sidecar.core.context.selection import EXCLUDED, OTHER_LANGUAGE, select
-from tests.core.test_context_assembly import request
+from tests.core.test_context_assembly import outliner, request
 from tests.core.test_context_selection import agent_type
 
 TYPE = agent_type(languages=("python",), exclude=("*.tmp", "old/**"))
@@ -29,7 +30,7 @@ def explained(texts: dict[str, str | None], inquiry: Inquiry, budget: int = 100_
         return Unreadable("binary") if text is None else Text(text, "0" * 64)
 
     witness = Witness(read)
-    answer = assemble(asked, project, selection, witness.read)
+    answer = assemble(asked, project, selection, witness.read, outliner)
     kept_out = evolve(KEPT_OUT, more=more)
     made = explain(asked, inquiry, Evidence(project, selection, answer, witness.unreadable, kept_out))
     body = msgspec.json.decode(made.head + ending(0, False))
@@ -44,8 +45,9 @@ def test_every_file_has_a_fate() -> None:
     )
     fates = {one["path"]: one for one in found["files"]}
     assert fates["b.py"] == {
-        "path": "b.py", "included": True, "truncated": False, "rank": 1, "reason": "named in the task, python source, as this agent type prefers", "size": 1,
-        "tokens": 1, "cut": None, "rule": None,
+        "path": "b.py", "included": True, "truncated": False, "rank": 1,
+        "reason": "named in the task, python source, as this agent type prefers", "size": 1, "tokens": 1,
+        "cut": None, "rule": None,
     }  # fmt: skip
     assert {path: (one["included"], one["rank"], one["cut"], one["rule"]) for path, one in fates.items()} == {
         "b.py": (True, 1, None, None),

@@ -35,7 +35,7 @@ def test_words_of_a_text() -> None:
     """A standing names the words that were found, those first that say most."""
     documents = texts(a="retries the request", b="request", c="request", d="none")
     found = rank("abcd", query_of("request retry"), documents, (), NONE)
-    assert found.words("a") == ["retry", "request"]
+    assert found.reasons("a") == ["its text has retry, request"]
     assert order(found) == ["a", "b", "c"]
 
 
@@ -115,5 +115,5 @@ def test_deterministic(
     )
     assert second.scores == first.scores
     assert all(score > 0 and first.reasons(path) for path, score in first.scores.items())
-    for ask in (Ranking.reasons, Ranking.words, Ranking.is_named):
+    for ask in (Ranking.reasons, Ranking.is_named):
         assert [ask(second, name) for name in NAMES] == [ask(first, name) for name in NAMES]

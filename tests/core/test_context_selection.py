@@ -64,7 +64,7 @@ def test_order() -> None:
     found = select(
         project(
             "notes.md", "recent.md", "a.py", "b.py", "touched.md", "dirty.md", "named.md", "uv.lock",
-            dirty=["dirty.md", "uv.lock"],
+            dirty=["dirty.md"],
             commits=[commit("1", "recent.md"), commit("2", "b.py")],
         ),
         PYTHON,
@@ -72,7 +72,7 @@ def test_order() -> None:
         {"touched.md": "test-engineer"},
     )  # fmt: skip
     assert paths(found) == [
-        "named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md", "uv.lock"
+        "named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md"
     ]  # fmt: skip
 
 
@@ -117,7 +117,6 @@ def test_text_decides() -> None:
     found = select(project("a.py", "notes.md", commits=[commit("1", "a.py")]), PYTHON, "bucket leaks", {}, documents)
     assert paths(found) == ["notes.md", "a.py"]
     assert why(found, "notes.md") == "its text has bucket"
-    assert [list(pick.words) for pick in found.picks] == [["bucket"], []]
     assert found.picks[0].score > found.picks[1].score
 
 

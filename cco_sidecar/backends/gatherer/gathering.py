@@ -13,6 +13,7 @@ from cco_sidecar.backends.gatherer.ignored import ignored
 from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
@@ -33,8 +34,9 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``index`` and ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic.
-    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``index``, ``looks`` and ``outlines`` are shared with others; ``asked_ns`` is when the request came, monotonic.
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end
+    the work.
     """
 
     _request: ContextRequest
@@ -42,6 +44,7 @@ class Gathering:
     _index: TermIndex
     _git: Git
     _looks: Looks
+    _outlines: OutlineCache
     _asked_ns: int
     _seconds: Callable[[], float]
     _check: Checkpoint
@@ -90,8 +93,9 @@ class Gathering:
             with opened_repository(path, self._git) as repository:
                 kept_out = ignored(root, repository, look.survey)
             selection = self._selection(root, look.project)
+            outline = self._outlines.outline
             witness = Witness(reader(root, self._check))
-            answer = assemble(self._request, look.project, selection, witness.read)
+            answer = assemble(self._request, look.project, selection, witness.read, outline)
             evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
             made = explain(self._request, inquiry, evidence)
         return _entry_of(self._state(look), made)
@@ -109,11 +113,12 @@ class Gathering:
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
-        request, selection, read = self._request, self._selection(root, project), reader(root, self._check)
+        request, selection = self._request, self._selection(root, project)
+        read, outline = reader(root, self._check), self._outlines.outline
         if request.form == "json":
-            return assemble(request, project, selection, read)
+            return assemble(request, project, selection, read, outline)
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, read)
+        answer = assemble(whole, project, selection, read, outline)
         return markdown(answer, project.git, request.task, request.budget_bytes)
 
     def _selection(self, root: Root, project: Project) -> Selection:

@@ -10,7 +10,7 @@ from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, footprints, h
 from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.survey import Survey
-from cco_sidecar.core.context.assembly import Reader
+from cco_sidecar.core.context.filesection import Reader
 from cco_sidecar.core.context.ignoring import IgnoreRules
 from cco_sidecar.core.context.metadata import describe, manifest_paths
 from cco_sidecar.core.context.project import (

@@ -1,6 +1,12 @@
 """How the budget of an answer is shared out: a slice for each section, and what they leave for the files."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 from attrs import frozen
+
+_ONE_FILE = 8_192
+_LEAST_FILE = 1_024
 
 
 @frozen
@@ -33,6 +39,35 @@ def _share(available: int, percent: int, divisor: int, enough: int) -> int:
     return max(available * percent // 100, min(available // divisor, enough))
 
 
-def most_for_one_file(left: int) -> int:
-    """Say how much of what is left one file may take: half, so that one big file does not push out many small ones."""
-    return min(left, max(left // 2, 8_192))
+@frozen
+class Level:
+    """How much each of many files may take: as much as levels them, so that small ones are whole and big ones alike.
+
+    ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that there is enough
+    for all, so that who is cut may take all that it is allowed, and what the ones before it did not take.
+    """
+
+    _most: int
+    _after: Sequence[int]
+    fill: bool
+
+    def allowance(self, turn: int, left: int) -> int:
+        """Say how much of what is left the file whose turn it is may take."""
+        return min(left, max(self._most, left - self._after[turn]) if self.fill else self._most)
+
+
+def level_of(sizes: Sequence[int], left: int) -> Level:
+    """Find the level at which files of the given sizes fill ``left``: none takes more than that, but at least 8 kB."""
+    least = min(_ONE_FILE, max(left // 4, _LEAST_FILE))
+    most = left
+    rest = left
+    for place, size in enumerate(sorted(sizes)):
+        most = rest // (len(sizes) - place)
+        if size > most:
+            break
+        rest -= size
+    else:
+        most = left
+    most = max(most, least)
+    after = list(accumulate((min(size, most) for size in reversed(sizes)), initial=0))
+    return Level(most, after[-2::-1], after[-1] <= left)

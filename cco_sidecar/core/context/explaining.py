@@ -7,7 +7,8 @@ import msgspec
 from attrs import define, field, frozen
 
 from cco_sidecar.core.context.answers import AnswerFates, FileFate
-from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, Assembled, Reader, ending
+from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, ending
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, Reader
 from cco_sidecar.core.context.fitting import encode, fit_list, shown
 from cco_sidecar.core.context.ignoring import globs, matches_any
 from cco_sidecar.core.context.project import Omission, Project, Text, Unreadable

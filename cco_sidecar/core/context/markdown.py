@@ -13,7 +13,8 @@ from attrs import define, field
 
 from cco_sidecar.core.context import request
 from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
-from cco_sidecar.core.context.assembly import OUT_OF_BUDGET, Assembled, ending
+from cco_sidecar.core.context.assembly import Assembled, ending
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
 from cco_sidecar.core.context.project import Change, Commit, GitFacts

@@ -53,7 +53,6 @@ class Ranking:
     """What speaks for each file of a project; words and reasons are put together when they are asked for."""
 
     _signals: Sequence["_Signal"]
-    _texts: Texts
     _company: Company
     scores: Mapping[str, float] = field(init=False)
     """The files that anything speaks for."""
@@ -70,10 +69,6 @@ class Ranking:
         told = [(signal.weight * signal.values.get(path, 0.0), signal.phrase) for signal in self._signals]
         told.sort(key=lambda one: -one[0])
         return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None][:_MOST_REASONS]
-
-    def words(self, path: str) -> list[str]:
-        """Give the words of the task that the file's text has, those first that say most."""
-        return self._texts.words(path)
 
     def is_named(self, path: str) -> bool:
         """Say whether the file changed so often together with one of the best that the history itself names it."""
@@ -97,7 +92,7 @@ def rank(
     of_task = _signals_of_task(query, texts, paths, steps)
     signals = [*of_task, *_signals_of_kind(bool(query.weights), liking, steps)]
     company = Company.of(_best(_summed(of_task), _summed(signals)), steps)
-    return Ranking([*signals, _Signal(WEIGHTS.together, share(company.scores), company.phrase)], texts, company)
+    return Ranking([*signals, _Signal(WEIGHTS.together, share(company.scores), company.phrase)], company)
 
 
 @frozen

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from attrs import define, field, frozen
 
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
@@ -29,15 +30,18 @@ class Tier(IntEnum):
     TOUCHED = 3
     SOURCE = 4
     RANKED = 5
-    GENERATED = 6
 
 
 @frozen
 class Pick:
-    """A file that is to go in; its ``score`` is comparable within one selection."""
+    """A file that is to go in; scores are comparable within one selection.
+
+    ``named`` says that somebody asked for just this file: the task by its name, or the roster by a pin or a source.
+    """
 
     file: ProjectFile
     _reason: str
+    named: bool = False
     score: float = 0.0
     _ranking: Ranking | None = field(default=None, eq=False, repr=False)
 
@@ -48,14 +52,6 @@ class Pick:
         return (
             ", ".join([self._reason, *told] if self._reason else told) or f"{describe(self.file.path)} of the project"
         )
-
-    @property
-    def words(self) -> Sequence[str]:
-        """Give the words of the task that the file's text has, those first that say most.
-
-        They are in lower case, and the end of a plural may be missing.
-        """
-        return self._ranking.words(self.file.path) if self._ranking else ()
 
 
 @frozen
@@ -80,7 +76,7 @@ def select(
     """
     named = mentioned(task, (file.path for file in project.files))
     taste = _Taste(agent_type.context)
-    rankable = [file.path for file in project.files if kind_of(file.path) is not Kind.GENERATED]
+    rankable = [file.path for file in project.files if not generated_path(file.path)]
     footprints = project.git.footprints if project.git else ()
     ranking = rank(rankable, query_of(task), documents, footprints, taste.liking(rankable))
     judge = _Judge(taste, named, touched, ranking)
@@ -142,32 +138,38 @@ class _Judge:
         """Say why the agent does not get the file, "" if it does."""
         if file.path in self._named:
             return ""
-        wishes, languages = self._taste.wishes, self._taste.languages
+        wishes = self._taste.wishes
         if wishes.exclusion(file.path) is not None:
             return EXCLUDED
         if wishes.pins(file.path) or wishes.has_source(file.path):
             return ""
-        if not languages or file.status or kind_of(file.path) is not Kind.SOURCE:
-            return ""
-        if language_of(file.path) in languages or self._ranking.is_named(file.path) or wishes.includes(file.path):
-            return ""
-        return OTHER_LANGUAGE
+        return generated_path(file.path) or ("" if self._is_understood(file) else OTHER_LANGUAGE)
+
+    def _is_understood(self, file: ProjectFile) -> bool:
+        """Say whether the file is for an agent that knows its languages only."""
+        languages = self._taste.languages
+        return (
+            not languages
+            or bool(file.status)
+            or kind_of(file.path) is not Kind.SOURCE
+            or language_of(file.path) in languages
+            or self._ranking.is_named(file.path)
+            or self._taste.wishes.includes(file.path)
+        )
 
     def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
         """Give the file's place in the order, and what is said of it."""
         if self._taste.wishes.pins(file.path):
             place = self._taste.wishes.place_of(file.path)
-            return (Tier.PINNED, place, 0, file.path), Pick(file, PINNED)
+            return (Tier.PINNED, place, 0, file.path), Pick(file, PINNED, True)
         tier, special = self._tier(file)
         score = self._ranking.score(file.path)
-        return (tier, -score, file.path.count("/"), file.path), Pick(file, special, score, self._ranking)
+        named = tier is Tier.NAMED or self._taste.wishes.has_source(file.path)
+        return (tier, -score, file.path.count("/"), file.path), Pick(file, special, named, score, self._ranking)
 
     def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
-        kind = kind_of(file.path)
-        if kind is Kind.GENERATED and not self._taste.wishes.has_source(file.path):
-            return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
