@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 import re2
 from attrs import frozen
 
-from cco_sidecar.core.context.secretrules import RULES, Rule
+from cco_sidecar.core.context.secretblocks import NAME as KUBERNETES
+from cco_sidecar.core.context.secretblocks import kubernetes_values
+from cco_sidecar.core.context.secretguess import NAME as GUESSED
+from cco_sidecar.core.context.secretguess import guesses
+from cco_sidecar.core.context.secretrule import Rule
+from cco_sidecar.core.context.secretrules import RULES
 
 _ROUNDS = 4
 _TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
@@ -104,6 +109,8 @@ def _spans(data: bytes) -> Iterator[_Span]:
             secret = match.group(group).decode("utf-8", "replace")
             if not secret.startswith(_MARK) and rule.check(secret):
                 yield _Span(match.start(group), match.end(group), rule.name)
+    yield from (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
+    yield from (_Span(start, end, GUESSED) for start, end in guesses(data))
 
 
 def _disjoint(spans: Iterator[_Span]) -> list[_Span]:

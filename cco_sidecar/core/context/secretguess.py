@@ -1,0 +1,180 @@
+"""Secrets of no known form: what looks made by chance, by itself or beside a word such as ``token``.
+
+The kinds of credential are without number, and new ones come every week. Nearly all are long texts made by chance; that
+is what is looked for here, and hashes, identifiers, public keys and data in base64 are told apart by what stands around.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import re2
+
+from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_example, looks_random
+
+NAME = "high-entropy"
+
+_LEAST = 16
+_LEAST_ALONE = 20
+_LEAST_BASE64 = 28
+_LEAST_HEX = 20
+_LEAST_PREFIXED = 30
+_MOST_ALONE = 200
+_MOST = 4096
+_BEFORE = 90
+_AFTER = 24
+_ABOVE = 320
+_MOST_COMMON_PAIRS = 0.4
+
+_CANDIDATE = re2.compile(
+    rb"(?:[A-Za-z_+/-]{0,15}[0-9][A-Za-z0-9_+/-]{7,}|[A-Za-z_+/-]{8,}[0-9][A-Za-z0-9_+/-]{0,7}"
+    rb"|[A-Za-z_+/-]*[a-z][A-Z]{1,2}[a-z]{1,2}[A-Z]{1,3}[a-z]{1,2}[A-Z][A-Za-z_+/-]*)={0,2}"
+)
+_BLOCK = re2.compile(rb"-----BEGIN [A-Z0-9 ]{4,40}-----(?:[^-]|-{1,4}[^-])*?-----END ")
+_PARTS = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-", b"A" * 26 + b"a" * 26 + b"0" * 10 + b"++__"
+)
+_PIECES = re.compile(rb"A?a+|A+|0+")
+_TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-")
+_DIGITS = re.compile(rb"0+")
+_HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
+_TWO_PARTS = re.compile(rb"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_PREFIXED = re.compile(rb"([A-Za-z][A-Za-z0-9]{1,11}(?:[_-][A-Za-z0-9]{1,8}){0,2})_([a-z0-9]{30,}|[A-Z0-9]{30,})")
+_PREFIX_OF_HASH = re.compile(
+    rb"(?i)sha|md5|hash|digest|commit|rev|build|chunk|git|blob|etag|cache|img|image|file|blake|crc|id$|uuid|test|abi|arg"
+)
+
+_LABEL = re.compile(
+    rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|connection_?string|\bdsn\b"
+    rb"|\bpat\b|\botp|\btotp|\bseed|api-?key|private)"
+    rb"|[kK]eys?(?![a-z])|KEYS?(?![A-Z])|[aA]uth(?![a-z])|AUTH(?![A-Z])|[cC]reds?(?![a-z])|\bsas\b|Pass(?![a-z])|[_-]pass\b|PASS"
+)
+_NO_LABEL = re.compile(
+    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b|public|\bpub|cert"
+    rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace|version|keyword"
+    rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:|base64,|charset|alphabet|signature|tokeniz|tree |object|websocket|algorithm|://"
+)
+_NOT_ALONE = re.compile(
+    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|public|\bpub|cert|thumbprint|h1:|ssh-|ecdsa"
+    rb"|data:|base64,|charset|alphabet|signature|mappings|salt|nonce|\bsig\b|encoded|websocket|://[^\s\"'<>?]*$"
+    rb"|(?-i:[a-z]I|_i|\bi|\bI|_I|[A-Z]I)[dD](?:entifier)?s?[\"']?\s*(?:[:=]|=>)\s*[\"'\[(b]*$"
+)
+_DETACHED = re.compile(rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$")
+_BREAK = re.compile(rb"[@#/]\s*$")
+_FILE_ENDING = re.compile(rb"\.[a-z]{1,5}\b")
+_BASE64_LINE = re.compile(rb"[\s\"'+>#,;b(\\-]*[A-Za-z0-9+/_-]{40,}=*(?:\\n)?[\s\"'+,;)\\]*")
+
+
+def guesses(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give where the text, in UTF-8, has what looks like a secret of no known form."""
+    blocks = _public_blocks(data)
+    for match in _CANDIDATE.finditer(data):
+        start, end = match.span()
+        if end - start < _LEAST and not _continues(data, start):
+            continue
+        while start and data[start - 1] in _TOKEN_BYTES and end - start < _MOST:
+            start -= 1
+        while end < len(data) and data[end] in _TOKEN_BYTES and end - start < _MOST:
+            end += 1
+        token = data[start:end]
+        if _is_secret(data, start, end, token) and not _inside(blocks, start):
+            yield start, end
+
+
+def _continues(data: bytes, start: int) -> bool:
+    return start > 0 and data[start - 1] in _TOKEN_BYTES
+
+
+def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
+    length = len(token)
+    if length < _LEAST or length > _MOST:
+        return False
+    classes = token.translate(_PARTS)
+    if classes.count(b"a") + classes.count(b"A") < 2:
+        return False
+    if _UUID.fullmatch(token) or _HEX.fullmatch(token):
+        return length >= _LEAST_HEX and is_no_example(token.decode()) and _is_labelled(data, start, end)
+    if _TWO_PARTS.fullmatch(token):
+        return True  # so Mailgun makes them
+    pieces = len(_PIECES.findall(classes))
+    if pieces * 5 < length or not is_no_example(token.decode()):
+        return False
+    if _stands_alone(token, classes, pieces) and not _is_data(data, start, end):
+        return True
+    if _is_prefixed(data, end, token):
+        return True
+    return looks_random(token.decode()) and not is_name(token.decode()) and common_pairs(token.decode()) < 0.62 and _is_labelled(data, start, end)
+
+
+def _stands_alone(token: bytes, classes: bytes, pieces: int) -> bool:
+    """Say whether the token is of both cases and digits, mixed up as no name is."""
+    length = len(token)
+    least = _LEAST_BASE64 if b"+" in classes else _LEAST_ALONE
+    if not least <= length <= _MOST_ALONE or pieces * 4 < length:
+        return False
+    if classes.count(b"0") < 2 or b"a" not in classes or b"A" not in classes or is_name(token.decode()):
+        return False
+    if len(_DIGITS.findall(classes)) == 1 and classes.count(b"0") > 2:
+        return False
+    return common_pairs(token.decode()) < _MOST_COMMON_PAIRS + pieces / length - 0.25
+
+
+def _is_prefixed(data: bytes, end: int, token: bytes) -> bool:
+    """Say whether the token is a short word, an underscore, and a long text made by chance: ``nfp_…``."""
+    found = _PREFIXED.fullmatch(token)
+    if found is None or _PREFIX_OF_HASH.search(found[1]) or _FILE_ENDING.match(data, end):
+        return False
+    classes = found[2].translate(_PARTS)
+    return classes.count(b"0") > 3 and len(_PIECES.findall(classes)) * 4 > len(classes) and common_pairs(found[2].decode()) < 0.4
+
+
+def _is_data(data: bytes, start: int, end: int) -> bool:
+    """Say whether a hash, a public key, or a line of many that hold data, is more likely."""
+    line = data.rfind(b"\n", max(0, start - 400), start) + 1 or max(0, start - 400)
+    if _NOT_ALONE.search(data, max(line, start - _BEFORE), start):
+        return True
+    below = data.find(b"\n", end, end + 16)
+    if below < 0 or not _BASE64_LINE.fullmatch(data, line, below):
+        return False
+    above = data.rfind(b"\n", max(0, line - 401), max(0, line - 1)) + 1
+    after = data.find(b"\n", below + 1, below + 400)
+    return bool(
+        (line and _BASE64_LINE.fullmatch(data, above, line - 1))
+        or _BASE64_LINE.fullmatch(data, below + 1, after if after > 0 else min(len(data), below + 400))
+    )
+
+
+def _is_labelled(data: bytes, start: int, end: int) -> bool:
+    """Say whether a word shortly before, on the line or as the name of a name and value, says that it is a secret."""
+    line = data.rfind(b"\n", max(0, start - _BEFORE), start) + 1 or max(0, start - _BEFORE)
+    before = data[line:start]
+    if _BREAK.search(before) or _FILE_ENDING.match(data, end):
+        return False
+    if _has_label(before):
+        return True
+    if _DETACHED.search(before) is None or _NO_LABEL.search(before):
+        return False
+    return _has_label(data[max(0, start - _ABOVE) : line].rpartition(b"}")[2])
+
+
+def _has_label(text: bytes) -> bool:
+    last = None
+    for last in _LABEL.finditer(text):
+        pass
+    if last is None:
+        return False
+    # "cache_key", "public key": what makes it no secret can stand before the word, too.
+    return _NO_LABEL.search(text, max(0, last.start() - 12)) is None
+
+
+def _public_blocks(data: bytes) -> list[tuple[int, int]]:
+    """Give where certificates and public keys are."""
+    if b"-----BEGIN " not in data:
+        return []
+    return [match.span() for match in _BLOCK.finditer(data) if b"PRIVATE" not in match.group()[:60]]
+
+
+def _inside(blocks: list[tuple[int, int]], place: int) -> bool:
+    at = bisect_right(blocks, (place, place)) - 1
+    return at >= 0 and blocks[at][0] <= place < blocks[at][1]
