@@ -4,7 +4,7 @@ import base64
 import math
 import re
 from collections import Counter
-from operator import add, ne
+from operator import add
 
 _MOST_LOOKED_AT = 256
 _LEAST_ENTROPY = 3.0
@@ -12,11 +12,12 @@ _LEAST_PASSWORD_ENTROPY = 2.5
 _LEAST_SCRAMBLED = 16
 _MOST_COMMON_PAIRS = 0.45
 _MOST_WORDS = 0.34
+_FEWEST_IN_A_WORD = 0.29
 
 _DULL = re.compile(r"EXAMPLE|[xX]{4}|\.\.\.|\*{3}|1234567890abcdef1234|abcdefghijklmnop")
 _PLACEHOLDER = re.compile(
-    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|<|\$[A-Za-z_{(]"
-    r"|^\$|\{|\}|\(|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing|dummy|fake|sample|mock|todo|none|null)"
+    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|^<.*>$|<[a-z_-]+>|\$\{|\$\(|\{\{|^\{.*\}|\w\(.*\)|[{%]\w+\}"
+    r"|^\$[A-Za-z_]|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing|dummy|fake|sample|mock|todo|none|null)"
     r"(?:[^a-z]|$)",
     re.IGNORECASE,
 )
@@ -25,6 +26,7 @@ _PLACE = re.compile(r"[a-z][a-z0-9+.-]*://|\.{1,2}/|~/|[A-Za-z]:\\|data:")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WORDS = re.compile(r"[a-z]{4,}|[A-Z]{6,}")
+_PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
 _ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64")
@@ -69,7 +71,9 @@ def is_name(text: str) -> bool:
         return True
     if _GERRIT.fullmatch(text) or _ALGORITHM.search(text):
         return True
-    return sum(len(word) for word in _WORDS.findall(text) if is_wordy(word)) > len(text) * _MOST_WORDS
+    # In a text of one case, letters stand together by chance more often.
+    fewest = _MOST_COMMON_PAIRS if text.islower() or text.isupper() else _FEWEST_IN_A_WORD
+    return sum(len(word) for word in _WORDS.findall(text) if common_pairs(word) > fewest) > len(text) * _MOST_WORDS
 
 
 def is_no_example(value: str) -> bool:
@@ -103,8 +107,7 @@ def is_scrambled(value: str) -> bool:
     """Say whether letters of both cases, 16 at least, are mixed up as no name is: ``TMSwPvPEiCeXmEBieGiX``."""
     if len(value) < _LEAST_SCRAMBLED or value.islower() or value.isupper() or not value.isascii():
         return False
-    cases = [one.isupper() for one in value if one.isalpha()]
-    return sum(map(ne, cases, cases[1:])) * 4 >= len(value) and not (is_wordy(value) or is_name(value))
+    return len(_PIECES.findall(value)) * 18 >= len(value) * 5 and not (is_wordy(value) or is_name(value))
 
 
 def looks_chosen(value: str) -> bool:
@@ -132,6 +135,20 @@ def is_password(value: str) -> bool:
         and value.lower() not in _DULL_PASSWORDS
         and not (_PLACEHOLDER.search(value) or _PASSWORD_NAME.fullmatch(value))
         and "%s" not in value
+    )
+
+
+def is_option(value: str) -> bool:
+    """Say whether what follows an option such as ``--password`` is a password, and neither a path nor a name."""
+    return "/" not in value and "=" not in value[:-2] and looks_chosen(value) and not is_name(value)
+
+
+def is_credential(value: str) -> bool:
+    """Say whether what stands where only a credential can stand is one, and no placeholder."""
+    if not _is_own(value):
+        return False
+    return is_scrambled(value) or (
+        any(one.isdigit() for one in value) and _entropy(value) >= _LEAST_PASSWORD_ENTROPY and not is_wordy(value)
     )
 
 

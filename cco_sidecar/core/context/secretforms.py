@@ -48,6 +48,7 @@ FORMS = (
     Rule("mailchimp-key", "-us[0-9]", rf"{START}([0-9a-f]{{32}}-us[0-9]{{1,2}})\b"),
     Rule("brevo-key", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
     Rule("telegram-bot-token", ":AA", r"(?:\b|bot)([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
+    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}", r"\b[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
     Rule("discord-webhook", "/api/webhooks/", (
         r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
     Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
@@ -88,6 +89,8 @@ FORMS = (
     Rule("tailscale-key", "tskey-", r"tskey-[a-z]+-[A-Za-z0-9-]{16,}"),
     Rule("sentry-token", "sntry[su]_", r"sntry[su]_[A-Za-z0-9+/=_-]{40,}"),
     _prefixed("supabase-token", r"sb_secret_", r"[A-Za-z0-9_-]{20,}"),
+    _prefixed("nuget-key", r"oy2", r"[a-z0-9]{43}\b"),
+    Rule("salesforce-token", "00D[A-Za-z0-9]{12}", r"\b00D[A-Za-z0-9]{12,15}!([A-Za-z0-9._]{60,})"),
     _prefixed("netlify-token", r"nfp_", r"[A-Za-z0-9]{36,}"),
     _prefixed("sonar-token", r"sq[uap]_", r"[a-f0-9]{40}"),
     _prefixed("launchdarkly-key", r"(?:sdk|api|mob)-", rf"{UUID}"),
@@ -105,7 +108,7 @@ FORMS = (
     _prefixed("circleci-token", r"CCI(?:PAT|PRJ)_", r"[A-Za-z0-9]{20,}_[a-f0-9]{40}"),
     Rule("braintree-token", r"access_token\$", r"access_token\$(?:production|sandbox)\$([a-z0-9]{16}\$[a-f0-9]{32})"),
     Rule("vendor-live-key", r"(?:_|\b)(?:live|test|prod|production|sandbox)_[a-zA-Z0-9]", (
-        r"(?:[a-z]+_)?(?:live|test|prod|production|sandbox)_[a-zA-Z0-9_-]{30,}"), has_random_rest),
+        r"(?:(?:[a-z]+_)?(?:live|prod|production|sandbox)|[a-z]+_test)_[a-zA-Z0-9_-]{30,}"), has_random_rest),
     _prefixed("easypost-key", r"EZ[AT]K", r"[A-Za-z0-9]{54}"),
     _prefixed("prefect-key", r"pn[ub]_", r"[a-z0-9]{36}"),
     _prefixed("readme-key", r"rdme_", r"[a-z0-9]{70}"),

@@ -14,10 +14,10 @@ from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_e
 
 NAME = "high-entropy"
 
-_LEAST = 16
+_LEAST = 12
 _LEAST_ALONE = 20
 _LEAST_BASE64 = 28
-_LEAST_HEX = 20
+_LEAST_HEX = 14
 _LEAST_PREFIXED = 30
 _MOST_ALONE = 200
 _MOST = 4096
@@ -25,10 +25,12 @@ _BEFORE = 90
 _AFTER = 24
 _ABOVE = 320
 _MOST_COMMON_PAIRS = 0.4
+_MOST_OF_LETTERS = 0.3
+_MOST_OF_ONE_CASE = 0.2
 
 _CANDIDATE = re2.compile(
     rb"(?:[A-Za-z_+/-]{0,15}[0-9][A-Za-z0-9_+/-]{7,}|[A-Za-z_+/-]{8,}[0-9][A-Za-z0-9_+/-]{0,7}"
-    rb"|[A-Za-z_+/-]*[a-z][A-Z]{1,2}[a-z]{1,2}[A-Z]{1,3}[a-z]{1,2}[A-Z][A-Za-z_+/-]*)={0,2}"
+    rb"|[a-z]{20,}|[A-Z]{20,}|[A-Za-z_+/-]*(?:[a-z][A-Z]{1,3}[a-z]{1,2}[A-Z]{1,3}[a-z]{1,3}[A-Z]|[A-Z]{3}[a-z]{1,3}[A-Z]{2})[A-Za-z_+/-]*)={0,2}"
 )
 _BLOCK = re2.compile(rb"-----BEGIN [A-Z0-9 ]{4,40}-----(?:[^-]|-{1,4}[^-])*?-----END ")
 _PARTS = bytes.maketrans(
@@ -39,7 +41,7 @@ _TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 _DIGITS = re.compile(rb"0+")
 _HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _TWO_PARTS = re.compile(rb"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
-_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(rb"(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PREFIXED = re.compile(rb"([A-Za-z][A-Za-z0-9]{1,11}(?:[_-][A-Za-z0-9]{1,8}){0,2})_([a-z0-9]{30,}|[A-Z0-9]{30,})")
 _PREFIX_OF_HASH = re.compile(
     rb"(?i)sha|md5|hash|digest|commit|rev|build|chunk|git|blob|etag|cache|img|image|file|blake|crc|id$|uuid|test|abi|arg"
@@ -47,9 +49,24 @@ _PREFIX_OF_HASH = re.compile(
 
 _LABEL = re.compile(
     rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|connection_?string|\bdsn\b"
-    rb"|\bpat\b|\botp|\btotp|\bseed|api-?key|private)"
-    rb"|[kK]eys?(?![a-z])|KEYS?(?![A-Z])|[aA]uth(?![a-z])|AUTH(?![A-Z])|[cC]reds?(?![a-z])|\bsas\b|Pass(?![a-z])|[_-]pass\b|PASS"
+    rb"|(?:\b|_)pat(?![a-z])|\botp|\btotp|\bseed|api-?key|private|access(?![a-z])|\bapi[\"']?\s*[=:])"
+    rb"|[kK]eys?(?![a-z])|KEYS?(?![A-Z])|(?i:keys?)[\"' \t:=]|[aA]uth(?![a-z])|AUTH(?![A-Z])|[cC]reds?(?![a-z])|[lL]ogin(?=[\"']?\s*[=,])|\bsas\b|Pass(?![a-z])|[_-]pass\b|PASS"
 )
+_VENDOR_WORDS = (
+    "abuseipdb adafruit algolia alchemy amplitude apify apollo assemblyai asana auth0 baremetrics beamer bitly bittrex "
+    "calendly campaignmonitor chargebee checkout clearbit clickup cloudflare cloudinary cloudsmith codacy codeclimate "
+    "codecov coinbase coinmarketcap coveralls crowdin cypress datadog deepgram deepl deepseek digicert discord docusign "
+    "elevenlabs etherscan fastly finicity finnhub flickr freshbooks freshdesk geocod gitter gocardless heroku honeycomb "
+    "hubspot hunter infura intercom ipinfo jumpcloud kraken kucoin lastfm livekit lokalise looker mailchimp mailgun mapbox "
+    "mattermost messagebird mistral mixpanel monday nasa netlify newrelic nightfall nytimes okta onfido openai opsgenie "
+    "openweather optimizely pagerduty pastebin paypal pingdom pinecone pipedrive plaid postmark pubnub pusher rapidapi "
+    "razorpay recaptcha rollbar runway scaleway segment sendbird sendgrid sendinblue sentry shodan shutterstock smtp2go snyk "
+    "sonar spotify squarespace statuspage storyblok stytch sumologic surge tavily telnyx thingsboard todoist trello "
+    "twilio twitch twitter typeform unsplash virustotal vonage weather wandb weatherbit webex wepay woocommerce yelp youtube zendesk "
+    "zoho zoom"
+)
+_VENDOR = re.compile(rb"(?i)(?:" + "|".join(_VENDOR_WORDS.split()).encode() + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\()\s*[\"'`]?$")
+_OWN_LABEL = re.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
 _NO_LABEL = re.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b|public|\bpub|cert"
     rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace|version|keyword"
@@ -77,6 +94,7 @@ def guesses(data: bytes) -> Iterator[tuple[int, int]]:
             start -= 1
         while end < len(data) and data[end] in _TOKEN_BYTES and end - start < _MOST:
             end += 1
+        start += _body(data[start:end])
         token = data[start:end]
         if _is_secret(data, start, end, token) and not _inside(blocks, start):
             yield start, end
@@ -84,6 +102,12 @@ def guesses(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _continues(data: bytes, start: int) -> bool:
     return start > 0 and data[start - 1] in _TOKEN_BYTES
+
+
+def _body(token: bytes) -> int:
+    """Give where a token begins that has its own label before it: ``acme-secret-3f2a…``."""
+    found = _OWN_LABEL.match(token)
+    return found.end() if found else 0
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
@@ -98,11 +122,13 @@ def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
     if _TWO_PARTS.fullmatch(token):
         return True  # so Mailgun makes them
     pieces = len(_PIECES.findall(classes))
+    if pieces == 1:
+        return length >= _LEAST_ALONE and common_pairs(token.decode()) < _MOST_OF_LETTERS and _is_labelled(data, start, end)
     if pieces * 5 < length or not is_no_example(token.decode()):
         return False
     if _stands_alone(token, classes, pieces) and not _is_data(data, start, end):
         return True
-    if _is_prefixed(data, end, token):
+    if _is_prefixed(data, end, token) or (_is_of_one_case(token, classes, pieces) and not _is_data(data, start, end)):
         return True
     return looks_random(token.decode()) and not is_name(token.decode()) and common_pairs(token.decode()) < 0.62 and _is_labelled(data, start, end)
 
@@ -118,6 +144,14 @@ def _stands_alone(token: bytes, classes: bytes, pieces: int) -> bool:
     if len(_DIGITS.findall(classes)) == 1 and classes.count(b"0") > 2:
         return False
     return common_pairs(token.decode()) < _MOST_COMMON_PAIRS + pieces / length - 0.25
+
+
+def _is_of_one_case(token: bytes, classes: bytes, pieces: int) -> bool:
+    """Say whether the token is 30 or more letters of one case and digits, mixed up, and no hexadecimal number."""
+    length = len(token)
+    if not _LEAST_PREFIXED <= length <= _MOST_ALONE or pieces * 4 < length or classes.count(b"0") < 4 or not token.isalnum():
+        return False
+    return common_pairs(token.decode()) < _MOST_OF_ONE_CASE and not is_name(token.decode())
 
 
 def _is_prefixed(data: bytes, end: int, token: bytes) -> bool:
@@ -151,7 +185,7 @@ def _is_labelled(data: bytes, start: int, end: int) -> bool:
     before = data[line:start]
     if _BREAK.search(before) or _FILE_ENDING.match(data, end):
         return False
-    if _has_label(before):
+    if _has_label(before) or (_VENDOR.search(before) and not _NO_LABEL.search(before)):
         return True
     if _DETACHED.search(before) is None or _NO_LABEL.search(before):
         return False

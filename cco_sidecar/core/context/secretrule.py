@@ -15,7 +15,7 @@ START = r"(?:\b|\\[nrt]|_)"
 QUOTE = r"(?:\\{0,3}[\"'`])"
 
 ASSIGN = (
-    rf"{QUOTE}?[\])]?[ \t]*(?:::?[ \t]*&?(?:'static )?[A-Za-z_][\w.:<>\[\] ]{{0,40}}=|=>|->|:=|:-|<-|[:=]|\|\||\?\?|or\b)[ \t]*"
+    rf"{QUOTE}?[\])]?[ \t]*(?:::?[ \t]*&?(?:'static )?[A-Za-z_][\w.:<>\[\] ]{{0,40}}=|=>|->|:=|:-|<-|!={{1,2}}|={{1,3}}|:|\|\||\?\?|or\b)[ \t]*"
     rf"(?:[A-Za-z]{{1,2}}@?)?"
 )
 """What stands between a name and its value, in some forty languages."""

@@ -1,7 +1,9 @@
 """The table of what counts as a secret inside text, in the order in which rules give their name to what they share."""
 
 from cco_sidecar.core.context.secretchecks import (
+    is_credential,
     is_key_block,
+    is_option,
     is_password,
     is_user_and_password,
     looks_chosen,
@@ -28,7 +30,10 @@ _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
     "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|app)[_.-]?key)"
 )
-_QUOTED = r"(?:\\{0,3}\"([^\"\s\\]{%d,})\\{0,3}\"|\\{0,3}'([^'\s\\]{%d,})\\{0,3}'|`([^`\s\\]{%d,})`)"
+_QUOTED = (
+    r"(?:\\{0,3}\"((?:[^\"\s\\]|\\[^\snrt]){%d,}?)\\{0,3}\"|\\{0,3}'((?:[^'\s\\]|\\[^\snrt]){%d,}?)\\{0,3}'"
+    r"|`([^`\s\\]{%d,})`)"
+)
 _BARE = r"[^\s\"'`,;(){}\[\]<>$]"
 _OPTION = rf"[ \t]*[= \t:]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{4,}})"
 _LEAD = r"(?m)^[ \t>#*/+-]*"
@@ -50,25 +55,27 @@ _BLOCKS = (
 _PLACES = (
     Rule("authorization", "(?i)authorization|bearer", (
         r"(?i)(?:authorization(?:\\{0,3}[\"'])?\s{0,4}[:=,]\s{0,4}[fbr]?(?:\\{0,3}[\"'])?(?:[A-Za-z][A-Za-z0-9-]{0,20}[ \t]+)?|\bbearer[ \t]+)"
-        r"(?:token=)?[\"']?([A-Za-z0-9._~+/=-]{16,})"), looks_random),
+        r"(?:token=)?[\"']?([A-Za-z0-9._~+/=-]{12,})"), is_credential),
     Rule("basic-credentials", "(?i)basic|_?auth", (
         rf"(?i)(?:\bbasic[ \t]+|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
     Rule("url-password", "://", (
-        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/@\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
     Rule("url-user", "://", r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]", looks_random),
     Rule("url-parameter", "[?&;]", (
         r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
         r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
     Rule("url-parameter", "[?&;]", r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})", looks_chosen),
     Rule("password", "(?i)thin:|sqlplus|exp |imp ", r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@", is_password),
-    Rule("command-option", "--[a-z-]*(?:pass|token|key|secret|auth)", (
-        r"--[a-z-]*(?:password|passwd|passphrase|pass|token|api-?key|access-?key|secret|secret-?key|auth)[a-z-]*"
-        rf"(?:=|[ \t]+){QUOTE}?([^\s\"'`<>$\\]{{8,}})"), looks_chosen_unquoted),
+    Rule("command-option", "(?i)-[a-z-]*(?:pass|pwd|token|key|secret|auth)", (
+        r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret|secret-?key|auth)"
+        rf"[a-z-]*(?:[=:]|[ \t]+){QUOTE}?([^\s\"'`<>$%\\]{{7,}})"), is_option),
+    Rule("password", "(?i)password[ \t]+(?:is|was|to|of)", (
+        rf"(?i)password[ \t]+(?:is|was|to|of)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
     Rule("command-option", r"\bcurl|http|wget|user", (
         rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
         r"[^\s:\"'$/]{1,80}:([^\s\"'`$<>{}|&;/]{3,})"), is_password),
-    Rule("command-option", r"sshpass|mysql|mariadb|7z|\bzip|unzip|login", (
-        rf"\b(?:sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
+    Rule("command-option", r"(?i)psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login", (
+        rf"(?i)\b(?:psexec(?:\.exe)?|sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
     Rule("command-option", r"ldap|redis-cli|plink|pscp|mosquitto|xfreerdp|cifs|net use", (
         rf"\b(?:ldap(?:search|modify|add|delete|passwd|whoami)\b[^\n|]{{0,200}}?[ \t]-w|redis-cli\b[^\n|]{{0,200}}?[ \t]-a|(?:plink|pscp)\b[^\n|]{{0,200}}?[ \t]-pw"
         rf"|mosquitto_\w+\b[^\n|]{{0,200}}?[ \t]-P|xfreerdp\b[^\n|]{{0,200}}?[ \t]/p:){_OPTION}"), looks_chosen),
