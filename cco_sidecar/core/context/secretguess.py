@@ -25,6 +25,7 @@ _BEFORE = 90
 _AFTER = 24
 _ABOVE = 320
 _MOST_COMMON_PAIRS = 0.4
+_MOST_BESIDE_A_LABEL = 0.5
 _MOST_OF_LETTERS = 0.3
 _MOST_OF_ONE_CASE = 0.2
 
@@ -47,10 +48,10 @@ _PREFIX_OF_HASH = re.compile(
     rb"(?i)sha|md5|hash|digest|commit|rev|build|chunk|git|blob|etag|cache|img|image|file|blake|crc|id$|uuid|test|abi|arg"
 )
 
-_LABEL = re.compile(
+_LABEL = re2.compile(
     rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|connection_?string|\bdsn\b"
-    rb"|(?:\b|_)pat(?![a-z])|\botp|\btotp|\bseed|api-?key|private|access(?![a-z])|\bapi[\"']?\s*[=:])"
-    rb"|[kK]eys?(?![a-z])|KEYS?(?![A-Z])|(?i:keys?)[\"' \t:=]|[aA]uth(?![a-z])|AUTH(?![A-Z])|[cC]reds?(?![a-z])|[lL]ogin(?=[\"']?\s*[=,])|\bsas\b|Pass(?![a-z])|[_-]pass\b|PASS"
+    rb"|(?:\b|_)pat(?:[^a-z]|$)|\botp|\btotp|\bseed|api-?key|private|access(?:[^a-z]|$)|\bapi[\"']?\s*[=:])"
+    rb"|[kK]eys?(?:[^a-z]|$)|KEYS?(?:[^A-Z]|$)|(?i:keys?)[\"' \t:=]|[aA]uth(?:[^a-z]|$)|AUTH(?:[^A-Z]|$)|[cC]reds?(?:[^a-z]|$)|[lL]ogin[\"']?\s*[=,]|\bsas\b|Pass(?:[^a-z]|$)|[_-]pass\b|PASS"
 )
 _VENDOR_WORDS = (
     "abuseipdb adafruit algolia alchemy amplitude apify apollo assemblyai asana auth0 baremetrics beamer bitly bittrex "
@@ -65,19 +66,19 @@ _VENDOR_WORDS = (
     "twilio twitch twitter typeform unsplash virustotal vonage weather wandb weatherbit webex wepay woocommerce yelp youtube zendesk "
     "zoho zoom"
 )
-_VENDOR = re.compile(rb"(?i)(?:" + "|".join(_VENDOR_WORDS.split()).encode() + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\()\s*[\"'`]?$")
-_OWN_LABEL = re.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
-_NO_LABEL = re.compile(
+_VENDOR = re2.compile(rb"(?i)(?:" + "|".join(_VENDOR_WORDS.split()).encode() + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\()\s*[\"'`]?$")
+_OWN_LABEL = re2.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
+_NO_LABEL = re2.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b|public|\bpub|cert"
     rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace|version|keyword"
     rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:|base64,|charset|alphabet|signature|tokeniz|tree |object|websocket|algorithm|://"
 )
-_NOT_ALONE = re.compile(
+_NOT_ALONE = re2.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|public|\bpub|cert|thumbprint|h1:|ssh-|ecdsa"
     rb"|data:|base64,|charset|alphabet|signature|mappings|salt|nonce|\bsig\b|encoded|websocket|://[^\s\"'<>?]*$"
     rb"|(?-i:[a-z]I|_i|\bi|\bI|_I|[A-Z]I)[dD](?:entifier)?s?[\"']?\s*(?:[:=]|=>)\s*[\"'\[(b]*$"
 )
-_DETACHED = re.compile(rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$")
+_DETACHED = re2.compile(rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$")
 _BREAK = re.compile(rb"[@#/]\s*$")
 _FILE_ENDING = re.compile(rb"\.[a-z]{1,5}\b")
 _BASE64_LINE = re.compile(rb"[\s\"'+>#,;b(\\-]*[A-Za-z0-9+/_-]{40,}=*(?:\\n)?[\s\"'+,;)\\]*")
@@ -111,47 +112,38 @@ def _body(token: bytes) -> int:
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
-    length = len(token)
-    if length < _LEAST or length > _MOST:
+    if not _LEAST <= len(token) <= _MOST or common_pairs(text := token.decode()) >= _MOST_BESIDE_A_LABEL:
         return False
     classes = token.translate(_PARTS)
-    if classes.count(b"a") + classes.count(b"A") < 2:
+    if classes.count(b"a") + classes.count(b"A") < 2 or not is_no_example(text):
         return False
     if _UUID.fullmatch(token) or _HEX.fullmatch(token):
-        return length >= _LEAST_HEX and is_no_example(token.decode()) and _is_labelled(data, start, end)
+        return len(token) >= _LEAST_HEX and _is_labelled(data, start, end)
     if _TWO_PARTS.fullmatch(token):
         return True  # so Mailgun makes them
     pieces = len(_PIECES.findall(classes))
     if pieces == 1:
-        return length >= _LEAST_ALONE and common_pairs(token.decode()) < _MOST_OF_LETTERS and _is_labelled(data, start, end)
-    if pieces * 5 < length or not is_no_example(token.decode()):
+        return len(token) >= _LEAST_ALONE and common_pairs(text) < _MOST_OF_LETTERS and _is_labelled(data, start, end)
+    if pieces * 5 < len(token) or is_name(text):
         return False
-    if _stands_alone(token, classes, pieces) and not _is_data(data, start, end):
+    if _is_mixed_up(text, classes, pieces) and not _is_data(data, start, end):
         return True
-    if _is_prefixed(data, end, token) or (_is_of_one_case(token, classes, pieces) and not _is_data(data, start, end)):
-        return True
-    return looks_random(token.decode()) and not is_name(token.decode()) and common_pairs(token.decode()) < 0.62 and _is_labelled(data, start, end)
+    return _is_prefixed(data, end, token) or (looks_random(text) and _is_labelled(data, start, end))
 
 
-def _stands_alone(token: bytes, classes: bytes, pieces: int) -> bool:
-    """Say whether the token is of both cases and digits, mixed up as no name is."""
-    length = len(token)
-    least = _LEAST_BASE64 if b"+" in classes else _LEAST_ALONE
-    if not least <= length <= _MOST_ALONE or pieces * 4 < length:
+def _is_mixed_up(text: str, classes: bytes, pieces: int) -> bool:
+    """Say whether a text is mixed up as no name is, so that no word beside it has to say that it is a secret."""
+    length = len(text)
+    digits = classes.count(b"0")
+    if digits < 2 or length > _MOST_ALONE or pieces * 4 < length:
         return False
-    if classes.count(b"0") < 2 or b"a" not in classes or b"A" not in classes or is_name(token.decode()):
+    if b"a" not in classes or b"A" not in classes:
+        return length >= _LEAST_PREFIXED and digits > 3 and text.isalnum() and common_pairs(text) < _MOST_OF_ONE_CASE
+    if length < (_LEAST_BASE64 if b"+" in classes else _LEAST_ALONE):
         return False
-    if len(_DIGITS.findall(classes)) == 1 and classes.count(b"0") > 2:
-        return False
-    return common_pairs(token.decode()) < _MOST_COMMON_PAIRS + pieces / length - 0.25
-
-
-def _is_of_one_case(token: bytes, classes: bytes, pieces: int) -> bool:
-    """Say whether the token is 30 or more letters of one case and digits, mixed up, and no hexadecimal number."""
-    length = len(token)
-    if not _LEAST_PREFIXED <= length <= _MOST_ALONE or pieces * 4 < length or classes.count(b"0") < 4 or not token.isalnum():
-        return False
-    return common_pairs(token.decode()) < _MOST_OF_ONE_CASE and not is_name(token.decode())
+    if digits > 2 and len(_DIGITS.findall(classes)) == 1:
+        return False  # a name with a number in it
+    return common_pairs(text) < _MOST_COMMON_PAIRS + pieces / length - 0.25
 
 
 def _is_prefixed(data: bytes, end: int, token: bytes) -> bool:
@@ -160,13 +152,13 @@ def _is_prefixed(data: bytes, end: int, token: bytes) -> bool:
     if found is None or _PREFIX_OF_HASH.search(found[1]) or _FILE_ENDING.match(data, end):
         return False
     classes = found[2].translate(_PARTS)
-    return classes.count(b"0") > 3 and len(_PIECES.findall(classes)) * 4 > len(classes) and common_pairs(found[2].decode()) < 0.4
+    return classes.count(b"0") > 3 and len(_PIECES.findall(classes)) * 4 > len(classes)
 
 
 def _is_data(data: bytes, start: int, end: int) -> bool:
     """Say whether a hash, a public key, or a line of many that hold data, is more likely."""
     line = data.rfind(b"\n", max(0, start - 400), start) + 1 or max(0, start - 400)
-    if _NOT_ALONE.search(data, max(line, start - _BEFORE), start):
+    if _NOT_ALONE.search(data[max(line, start - _BEFORE) : start]):
         return True
     below = data.find(b"\n", end, end + 16)
     if below < 0 or not _BASE64_LINE.fullmatch(data, line, below):
@@ -199,7 +191,7 @@ def _has_label(text: bytes) -> bool:
     if last is None:
         return False
     # "cache_key", "public key": what makes it no secret can stand before the word, too.
-    return _NO_LABEL.search(text, max(0, last.start() - 12)) is None
+    return _NO_LABEL.search(text[max(0, last.start() - 12) :]) is None
 
 
 def _public_blocks(data: bytes) -> list[tuple[int, int]]:

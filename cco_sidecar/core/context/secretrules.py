@@ -56,22 +56,22 @@ _PLACES = (
     Rule("authorization", "(?i)authorization|bearer", (
         r"(?i)(?:authorization(?:\\{0,3}[\"'])?\s{0,4}[:=,]\s{0,4}[fbr]?(?:\\{0,3}[\"'])?(?:[A-Za-z][A-Za-z0-9-]{0,20}[ \t]+)?|\bbearer[ \t]+)"
         r"(?:token=)?[\"']?([A-Za-z0-9._~+/=-]{12,})"), is_credential),
-    Rule("basic-credentials", "(?i)basic|_?auth", (
+    Rule("basic-credentials", "(?i)basic[ \t]|auth[\\\\\"']{0,4}[ \t]*[:=]", (
         rf"(?i)(?:\bbasic[ \t]+|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
     Rule("url-password", "://", (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
     Rule("url-user", "://", r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]", looks_random),
-    Rule("url-parameter", "[?&;]", (
+    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
         r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
         r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
-    Rule("url-parameter", "[?&;]", r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})", looks_chosen),
+    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})", looks_chosen),
     Rule("password", "(?i)thin:|sqlplus|exp |imp ", r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@", is_password),
     Rule("command-option", "(?i)-[a-z-]*(?:pass|pwd|token|key|secret|auth)", (
         r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret|secret-?key|auth)"
         rf"[a-z-]*(?:[=:]|[ \t]+){QUOTE}?([^\s\"'`<>$%\\]{{7,}})"), is_option),
     Rule("password", "(?i)password[ \t]+(?:is|was|to|of)", (
         rf"(?i)password[ \t]+(?:is|was|to|of)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
-    Rule("command-option", r"\bcurl|http|wget|user", (
+    Rule("command-option", r"\bcurl|--(?:proxy-)?user|https?[ \t]", (
         rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
         r"[^\s:\"'$/]{1,80}:([^\s\"'`$<>{}|&;/]{3,})"), is_password),
     Rule("command-option", r"(?i)psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login", (
@@ -88,24 +88,24 @@ _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}", looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD_WORD}\w{{0,20}}\([ \t]*{_QUOTED % (6, 6, 6)}[ \t]*\)", looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, (
+    Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
         rf"(?i)\b{_PASSWORD_WORD}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{6,}})"
         rf"[ \t]*(?:[;,\"']|$)"), looks_chosen_unquoted),
     Rule("password", "PASS|PWD|PW", (
         rf"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|PW)[A-Z0-9_]*(?:[=?:]?=|=\"|:-)({_BARE}{{6,}})"), looks_chosen),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|-e[ \t]+)?[\w.-]*?{_PASSWORD}[ \t]*[:=][ \t]*({_BARE}{{6,}})[ \t\r]*(?:[ \t]#.*)?$"), looks_chosen_unquoted),
-    Rule("password", _PASSWORD_TRIGGER, (
+    Rule("password", "(?i)(?:ENV|ARG|setx?|set -[a-z]+|setenv|export)[ \t]+[\\w.-]*p(?:ass|w)", (
         rf"(?i){_LEAD}(?:ENV|ARG|setx?|set -[a-z]+|setenv|export)[ \t]+[\w.-]*?{_PASSWORD}[ \t]+{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, (
-        rf"(?i)[.\w-]*{_PASSWORD}=({_BARE}{{8,}})(?:[ \t]|$)"), looks_chosen_unquoted),
+    Rule("password", "(?i)(?:pass|pwd|pw|passw(?:or)?d)=", (
+        rf"(?i){_PASSWORD}=({_BARE}{{8,}})(?:[ \t]|$)"), looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
     Rule("password", "(?i)pass|pwd|pw", (
         rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
     Rule("password", "(?i)app.?password|passw", rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}"),
     Rule("secret", f"(?i){_SECRET}|_key", rf"(?i)(?:{_SECRET}|_key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
-    Rule("secret", f"(?i){_SECRET}|_key", rf"(?i)(?:{_SECRET}|_key){QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}", looks_random),
+    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", rf"(?i)(?:{_SECRET}|_key){QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}", looks_random),
     Rule("secret", f"(?i){_SECRET}", (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET}[\w.-]*[ \t]*(?::=|[:=])[ \t]*"
         rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
