@@ -22,7 +22,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(r"(?:[A-Za-z]+\d{0,3}|\d{1,4})?(?:[-_./:\\@#+,;|*=?!&%~^]+(?:[A-Za-z]+\d{0,3}|\d{1,4})?)*")
-_PLACE = re.compile(r"[a-z][a-z0-9+.-]*://|\.{1,2}/|~/|[A-Za-z]:\\|data:")
+_PLACE = re.compile(r"[a-z][a-z0-9+.-]*://|\.{1,2}/|~/|/(?:[a-z][a-z._-]+/)+|[A-Za-z]:\\|data:")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WORDS = re.compile(r"[a-z]{4,}|[A-Z]{6,}")
@@ -65,7 +65,7 @@ def is_wordy(text: str) -> bool:
     return common_pairs(text) > _MOST_COMMON_PAIRS
 
 
-def is_name(text: str) -> bool:
+def is_name(text: str, most: float = _MOST_WORDS) -> bool:
     """Say whether words make up much of ``text`` (``heightOfGeoidAboveWGS84``), or the signs between them."""
     if len(_SIGNS.findall(text)) * 10 > len(text) or text.count("/") * 12 > len(text):
         return True
@@ -73,7 +73,7 @@ def is_name(text: str) -> bool:
         return True
     # In a text of one case, letters stand together by chance more often.
     fewest = _MOST_COMMON_PAIRS if text.islower() or text.isupper() else _FEWEST_IN_A_WORD
-    return sum(len(word) for word in _WORDS.findall(text) if common_pairs(word) > fewest) > len(text) * _MOST_WORDS
+    return sum(len(word) for word in _WORDS.findall(text) if common_pairs(word) > fewest) > len(text) * most
 
 
 def is_no_example(value: str) -> bool:
@@ -107,7 +107,11 @@ def is_scrambled(value: str) -> bool:
     """Say whether letters of both cases, 16 at least, are mixed up as no name is: ``TMSwPvPEiCeXmEBieGiX``."""
     if len(value) < _LEAST_SCRAMBLED or value.islower() or value.isupper() or not value.isascii():
         return False
-    return len(_PIECES.findall(value)) * 18 >= len(value) * 5 and not (is_wordy(value) or is_name(value))
+    return _is_in_pieces(value) and not (is_wordy(value) or is_name(value))
+
+
+def _is_in_pieces(value: str) -> bool:
+    return len(_PIECES.findall(value)) * 18 >= len(value) * 5
 
 
 def looks_chosen(value: str) -> bool:
@@ -120,7 +124,11 @@ def looks_chosen(value: str) -> bool:
 
 def looks_chosen_unquoted(value: str) -> bool:
     """Say the same of a value without quotes, which in source can be a variable: ``password1``, ``Optional1``."""
-    if _DOTTED.fullmatch(value) or not looks_chosen(value):
+    if not looks_chosen(value):
+        return False
+    if _is_in_pieces(value) and not is_name(value):
+        return True
+    if _DOTTED.fullmatch(value):
         return False
     if _NAME.fullmatch(value) is None:
         return True
@@ -140,7 +148,14 @@ def is_password(value: str) -> bool:
 
 def is_option(value: str) -> bool:
     """Say whether what follows an option such as ``--password`` is a password, and neither a path nor a name."""
-    return "/" not in value and "=" not in value[:-2] and looks_chosen(value) and not is_name(value)
+    if "/" in value or "=" in value[:-2] or not looks_chosen(value):
+        return False
+    return _NAME.fullmatch(value) is None or value.isalnum() and _OWN_NAME.search(value) is None
+
+
+def is_scrambled_password(value: str) -> bool:
+    """Say whether a value that follows its name after a space alone is a password, and not a word of a sentence."""
+    return looks_chosen(value) and _is_in_pieces(value) and _NAME.fullmatch(value.rstrip(".")) is None and not is_name(value)
 
 
 def is_credential(value: str) -> bool:

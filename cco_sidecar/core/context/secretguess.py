@@ -15,7 +15,7 @@ from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_e
 NAME = "high-entropy"
 
 _LEAST = 12
-_LEAST_ALONE = 20
+_LEAST_ALONE = 20  # shorter ones must be mixed up all the more
 _LEAST_BASE64 = 28
 _LEAST_HEX = 14
 _LEAST_PREFIXED = 30
@@ -26,6 +26,7 @@ _AFTER = 24
 _ABOVE = 320
 _MOST_COMMON_PAIRS = 0.4
 _MOST_BESIDE_A_LABEL = 0.5
+_MOST_WORDS_BESIDE_A_LABEL = 0.42
 _MOST_OF_LETTERS = 0.3
 _MOST_OF_ONE_CASE = 0.2
 
@@ -40,6 +41,7 @@ _PARTS = bytes.maketrans(
 _PIECES = re.compile(rb"A?a+|A+|0+")
 _TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-")
 _DIGITS = re.compile(rb"0+")
+_PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh")
 _HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _TWO_PARTS = re.compile(rb"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
 _UUID = re.compile(rb"(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -66,7 +68,7 @@ _VENDOR_WORDS = (
     "twilio twitch twitter typeform unsplash virustotal vonage weather wandb weatherbit webex wepay woocommerce yelp youtube zendesk "
     "zoho zoom"
 )
-_VENDOR = re2.compile(rb"(?i)(?:" + "|".join(_VENDOR_WORDS.split()).encode() + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\()\s*[\"'`]?$")
+_VENDOR = re2.compile(rb"(?i)(?:" + "|".join(_VENDOR_WORDS.split()).encode() + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\(|\s-[a-z][ \t])\s*[\"'`]?$")
 _OWN_LABEL = re2.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
 _NO_LABEL = re2.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b|public|\bpub|cert"
@@ -117,6 +119,8 @@ def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
     classes = token.translate(_PARTS)
     if classes.count(b"a") + classes.count(b"A") < 2 or not is_no_example(text):
         return False
+    if token.startswith(_PUBLIC):
+        return False
     if _UUID.fullmatch(token) or _HEX.fullmatch(token):
         return len(token) >= _LEAST_HEX and _is_labelled(data, start, end)
     if _TWO_PARTS.fullmatch(token):
@@ -124,9 +128,9 @@ def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
     pieces = len(_PIECES.findall(classes))
     if pieces == 1:
         return len(token) >= _LEAST_ALONE and common_pairs(text) < _MOST_OF_LETTERS and _is_labelled(data, start, end)
-    if pieces * 5 < len(token) or is_name(text):
+    if pieces * 5 < len(token) or is_name(text, _MOST_WORDS_BESIDE_A_LABEL):
         return False
-    if _is_mixed_up(text, classes, pieces) and not _is_data(data, start, end):
+    if _is_mixed_up(text, classes, pieces) and not is_name(text) and not _is_data(data, start, end):
         return True
     return _is_prefixed(data, end, token) or (looks_random(text) and _is_labelled(data, start, end))
 
@@ -139,9 +143,10 @@ def _is_mixed_up(text: str, classes: bytes, pieces: int) -> bool:
         return False
     if b"a" not in classes or b"A" not in classes:
         return length >= _LEAST_PREFIXED and digits > 3 and text.isalnum() and common_pairs(text) < _MOST_OF_ONE_CASE
-    if length < (_LEAST_BASE64 if b"+" in classes else _LEAST_ALONE):
+    if length < (_LEAST_BASE64 if b"+" in classes else _LEAST):
         return False
-    if digits > 2 and len(_DIGITS.findall(classes)) == 1:
+    runs = len(_DIGITS.findall(classes))
+    if (digits > 2 and runs == 1) or (length < _LEAST_ALONE and (runs < 3 or pieces * 5 < length * 2 or b"_" in classes)):
         return False  # a name with a number in it
     return common_pairs(text) < _MOST_COMMON_PAIRS + pieces / length - 0.25
 

@@ -1,10 +1,12 @@
 """The table of what counts as a secret inside text, in the order in which rules give their name to what they share."""
 
 from cco_sidecar.core.context.secretchecks import (
+    has_random_rest,
     is_credential,
     is_key_block,
     is_option,
     is_password,
+    is_scrambled_password,
     is_user_and_password,
     looks_chosen,
     looks_chosen_unquoted,
@@ -23,9 +25,9 @@ _CUT = (
 )
 _KINDS = r"(?:[A-Z0-9]+ ){0,2}PRIVATE KEY-----"
 
-_PASSWORD_WORD = "(?:passw(?:or)?d|passphrase|passcode|passwort|pwd)"
-_PASSWORD = rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|(?:\b|_)pw)"
-_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z]|pw[^a-z]"
+_PASSWORD_WORD = "(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|\\bpsk)"
+_PASSWORD = rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
+_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z]|pw[^a-z]|\bpsk"
 _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
     "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|app)[_.-]?key)"
@@ -87,7 +89,15 @@ _PLACES = (
 _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}", looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD_WORD}\w{{0,20}}\([ \t]*{_QUOTED % (6, 6, 6)}[ \t]*\)", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+(?:as[ \t]+\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}", looks_chosen),
+    Rule("password", "(?i)identified by", rf"(?i)identified by[ \t]+{_QUOTED % (4, 4, 4)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})", is_scrambled_password),
+    Rule("password", "(?i)passw(?:or)?d", (
+        rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
+    Rule("password", "[ \t]-[pP]", (
+        rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
+    Rule("url-path-key", "://", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]", looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
         rf"(?i)\b{_PASSWORD_WORD}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{6,}})"
         rf"[ \t]*(?:[;,\"']|$)"), looks_chosen_unquoted),
@@ -100,12 +110,12 @@ _NAMED = (
     Rule("password", "(?i)(?:pass|pwd|pw|passw(?:or)?d)=", (
         rf"(?i){_PASSWORD}=({_BARE}{{8,}})(?:[ \t]|$)"), looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, (
-        rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
+        rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
     Rule("password", "(?i)pass|pwd|pw", (
         rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
     Rule("password", "(?i)app.?password|passw", rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}"),
-    Rule("secret", f"(?i){_SECRET}|_key", rf"(?i)(?:{_SECRET}|_key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
-    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", rf"(?i)(?:{_SECRET}|_key){QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}", looks_random),
+    Rule("secret", f"(?i){_SECRET}", rf"(?i){_SECRET}[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
+    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", rf"(?i){_SECRET}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}", looks_random),
     Rule("secret", f"(?i){_SECRET}", (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET}[\w.-]*[ \t]*(?::=|[:=])[ \t]*"
         rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
