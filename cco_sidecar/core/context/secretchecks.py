@@ -148,9 +148,9 @@ def is_password(value: str) -> bool:
 
 def is_option(value: str) -> bool:
     """Say whether what follows an option such as ``--password`` is a password, and neither a path nor a name."""
-    if "/" in value or "=" in value[:-2] or not looks_chosen(value):
+    if "/" in value or "=" in value[:-2] or not (looks_chosen(value) or is_scrambled(value)):
         return False
-    return _NAME.fullmatch(value) is None or value.isalnum() and _OWN_NAME.search(value) is None
+    return (_is_in_pieces(value) and not is_name(value)) or _NAME.fullmatch(value) is None or value.isalnum() and _OWN_NAME.search(value) is None
 
 
 def is_scrambled_password(value: str) -> bool:

@@ -73,7 +73,7 @@ _OWN_LABEL = re2.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|pa
 _NO_LABEL = re2.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b|public|\bpub|cert"
     rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace|version|keyword"
-    rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:|base64,|charset|alphabet|signature|tokeniz|tree |object|websocket|algorithm|://"
+    rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:[a-z]+/|base64,|charset|alphabet|signature|tokeniz|tree |object|websocket|algorithm|://"
 )
 _NOT_ALONE = re2.compile(
     rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|public|\bpub|cert|thumbprint|h1:|ssh-|ecdsa"

@@ -62,6 +62,7 @@ _PLACES = (
         rf"(?i)(?:\bbasic[ \t]+|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
     Rule("url-password", "://", (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
+    Rule("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s@\"'`<>]{20,})@[A-Za-z0-9]", looks_random),
     Rule("url-user", "://", r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]", looks_random),
     Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
         r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
@@ -81,6 +82,10 @@ _PLACES = (
     Rule("command-option", r"ldap|redis-cli|plink|pscp|mosquitto|xfreerdp|cifs|net use", (
         rf"\b(?:ldap(?:search|modify|add|delete|passwd|whoami)\b[^\n|]{{0,200}}?[ \t]-w|redis-cli\b[^\n|]{{0,200}}?[ \t]-a|(?:plink|pscp)\b[^\n|]{{0,200}}?[ \t]-pw"
         rf"|mosquitto_\w+\b[^\n|]{{0,200}}?[ \t]-P|xfreerdp\b[^\n|]{{0,200}}?[ \t]/p:){_OPTION}"), looks_chosen),
+    Rule("command-option", "lftp|smbclient|rpcclient", (
+        rf"\b(?:lftp|smbclient|rpcclient)\b[^\n|]{{0,200}}?[ \t]-[uU][ =]?{QUOTE}?[^\s,%\"']{{1,60}}[,%]([^\s\"'`$<>{{}}|&;]{{4,}})"), looks_chosen),
+    Rule("command-option", r"\|[ \t]*(?:sudo|cryptsetup|docker|gpg|passwd|chpasswd|openssl|gh|kinit)\b", (
+        rf"echo[ \t]+(?:-n[ \t]+)?{QUOTE}?([^\s\"'`$]{{6,}}){QUOTE}?[ \t]*\|[ \t]*(?:sudo|cryptsetup|docker|gpg|passwd|chpasswd|openssl|gh|kinit)\b"), looks_chosen),
     Rule("command-option", r"\bpass:|htpasswd", rf"(?:\bpass:|htpasswd[ \t]+-[a-zA-Z]*b[a-zA-Z]*[ \t]+\S+[ \t]+\S+[ \t]+){QUOTE}?([^\s\"'`$<>{{}}]{{4,}})", looks_chosen),
     Rule("password", "(?i)SecureString", rf"(?i)ConvertTo-SecureString[ \t]+(?:-String[ \t]+)?{QUOTE}([^\"'\s]{{4,}}){QUOTE}", is_password),
     Rule("password", "machine|login", r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
@@ -89,7 +94,7 @@ _PLACES = (
 _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}", looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+(?:as[ \t]+\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}", looks_chosen),
     Rule("password", "(?i)identified by", rf"(?i)identified by[ \t]+{_QUOTED % (4, 4, 4)}", looks_chosen),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})", is_scrambled_password),
     Rule("password", "(?i)passw(?:or)?d", (
