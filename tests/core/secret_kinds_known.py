@@ -3,22 +3,21 @@
 KNOWN: dict[str, str] = {
     "aws-keypair-ini": "[default]\naws_access_key_id = AKIA%up16%\naws_secret_access_key = %b40%\n",
     "aws-session-env": (
-        "export AWS_ACCESS_KEY_ID=ASIA%up16%\nexport AWS_SECRET_ACCESS_KEY=%b40%\nexport AWS_SESSION_TOKEN=%b356%"
-        "==\n"
+        "export AWS_ACCESS_KEY_ID=ASIA%up16%\nexport AWS_SECRET_ACCESS_KEY=%b40%\nexport AWS_SESSION_TOKEN=%b356%==\n"
     ),
     "aws-json-sts": (
-        "{\"Credentials\": {\"AccessKeyId\": \"ASIA%up16%\", \"SecretAccessKey\": \"%b40%\", \"SessionToken\": \""
-        "%b300%=\", \"Expiration\": \"2024-01-01T00:00:00Z\"}}"
+        '{"Credentials": {"AccessKeyId": "ASIA%up16%", "SecretAccessKey": "%b40%", "SessionToken": "'
+        '%b300%=", "Expiration": "2024-01-01T00:00:00Z"}}'
     ),
     "aws-csv": "User name,Access key ID,Secret access key\nbuild,AKIA%up16%,%b40%\n",
-    "aws-boto-call": "boto3.client(\"s3\", aws_access_key_id=\"AKIA%up16%\", aws_secret_access_key=\"%b40%\")",
+    "aws-boto-call": 'boto3.client("s3", aws_access_key_id="AKIA%up16%", aws_secret_access_key="%b40%")',
     "gcp-sa-json": (
-        "{\"type\": \"service_account\", \"project_id\": \"demo\", \"private_key_id\": \"%hex40%\", \"private_key"
-        "\": \"-----BEGIN PRIVATE KEY-----\\n%peml%\\n-----END PRIVATE KEY-----\\n\", \"client_email\": \"x@demo."
-        "iam.gserviceaccount.com\"}"
+        '{"type": "service_account", "project_id": "demo", "private_key_id": "%hex40%", "private_key'
+        '": "-----BEGIN PRIVATE KEY-----\\n%peml%\\n-----END PRIVATE KEY-----\\n", "client_email": "x@demo.'
+        'iam.gserviceaccount.com"}'
     ),
     "gcp-api-key": "maps.load('AIzaSy%u33%')",
-    "gcp-oauth-refresh": "\"refresh_token\": \"1//0%u60%\"",
+    "gcp-oauth-refresh": '"refresh_token": "1//0%u60%"',
     "gcp-oauth-access": "Authorization: Bearer ya29.%u120%",
     "gcp-client-secret": "GOOGLE_CLIENT_SECRET: GOCSPX-%u28%",
     "azure-storage-conn": (
@@ -57,7 +56,7 @@ KNOWN: dict[str, str] = {
     "pypirc-plain": "[internal]\nrepository: https://x.example\nusername: joe\npassword: %word%\n",
     "rubygems": "---\n:rubygems_api_key: rubygems_%hex48%\n",
     "dockerhub-pat": "docker login -u joe -p dckr_pat_%u27%",
-    "docker-config": "{\"auths\": {\"https://index.docker.io/v1/\": {\"auth\": \"%basic%\"}}}",
+    "docker-config": '{"auths": {"https://index.docker.io/v1/": {"auth": "%basic%"}}}',
     "dockerfile-env-space": "FROM alpine\nENV API_KEY %an32%\nRUN true\n",
     "dockerfile-arg": "ARG DB_PASSWORD=%word%\n",
     "netrc-text": "machine api.example.com login joe password %pw14%\n",
@@ -76,7 +75,7 @@ KNOWN: dict[str, str] = {
     "sentry-token": "SENTRY_AUTH_TOKEN=sntrys_%b180%",
     "pagerduty": "Authorization: Token token=%u20%",
     "okta": "Authorization: SSWS 00%u40%",
-    "auth0": "\"client_secret\": \"%u64%\"",
+    "auth0": '"client_secret": "%u64%"',
     "slack-bot": "xoxb-~d12~-~d13~-%an24%",
     "slack-app": "xapp-1-A~up10~-~d13~-%hex64%",
     "slack-webhook": "https://hooks.slack.com/services/T~up8~/B~up10~/%an24%",
@@ -122,10 +121,10 @@ KNOWN: dict[str, str] = {
     "k8s-data": "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\ndata:\n  username: ~b12~\n  conn: %b24%\n",
     "k8s-stringdata": "apiVersion: v1\nkind: Secret\nstringData:\n  pgpass: %word%\n",
     "k8s-env": "env:\n  - name: DB_PASSWORD\n    value: %word%\n",
-    "k8s-env-json": "{\"name\": \"API_TOKEN\", \"value\": \"%an32%\"}",
-    "ecs-task": "\"environment\": [{\"name\": \"SECRET_KEY\", \"value\": \"%an32%\"}]",
-    "tfvars": "db_password = \"%word%\"\nadmin_token = \"%hex32%\"\n",
-    "tf-variable": "variable \"db_password\" {\n  type    = string\n  default = \"%word%\"\n}\n",
+    "k8s-env-json": '{"name": "API_TOKEN", "value": "%an32%"}',
+    "ecs-task": '"environment": [{"name": "SECRET_KEY", "value": "%an32%"}]',
+    "tfvars": 'db_password = "%word%"\nadmin_token = "%hex32%"\n',
+    "tf-variable": 'variable "db_password" {\n  type    = string\n  default = "%word%"\n}\n',
     "jdbc": "jdbc:postgresql://h/db?user=joe&password=%word%",
     "jdbc-oracle": "jdbc:oracle:thin:scott/%word%@//h:1521/x",
     "odbc": "DRIVER={ODBC Driver 17};SERVER=h;UID=sa;PWD=%pw14%",
@@ -145,8 +144,7 @@ KNOWN: dict[str, str] = {
     "ec-pem": "-----BEGIN EC PRIVATE KEY-----\n%pem3%\n-----END EC PRIVATE KEY-----\n",
     "openssh-pem": "-----BEGIN OPENSSH PRIVATE KEY-----\n%pem%\n-----END OPENSSH PRIVATE KEY-----\n",
     "enc-pem-indented": (
-        "key: |\n  -----BEGIN ENCRYPTED PRIVATE KEY-----\n  %b64%\n  %b64%\n  -----END ENCRYPTED PRIVATE KEY-----"
-        "\n"
+        "key: |\n  -----BEGIN ENCRYPTED PRIVATE KEY-----\n  %b64%\n  %b64%\n  -----END ENCRYPTED PRIVATE KEY-----\n"
     ),
     "pgp": (
         "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n%pem%\n=AbCd\n-----END PGP PRIVATE KEY BLOCK"
@@ -154,7 +152,7 @@ KNOWN: dict[str, str] = {
     ),
     "pem-diff": "+-----BEGIN RSA PRIVATE KEY-----\n+%b64%\n+%b64%\n+%b40%==\n+-----END RSA PRIVATE KEY-----\n",
     "pem-python-concat": (
-        "\"-----BEGIN RSA PRIVATE KEY-----\\n\"\n\"%b64%\\n\"\n\"%b64%\\n\"\n\"-----END RSA PRIVATE KEY-----\\n\""
+        '"-----BEGIN RSA PRIVATE KEY-----\\n"\n"%b64%\\n"\n"%b64%\\n"\n"-----END RSA PRIVATE KEY-----\\n"'
     ),
     "pem-truncated": "-----BEGIN RSA PRIVATE KEY-----\n%pem5%\n",
     "ppk": (
@@ -162,36 +160,36 @@ KNOWN: dict[str, str] = {
         "-Lines: 1\n%b48%\nPrivate-MAC: %hex64%\n"
     ),
     "age": "# created: 2024\n# public key: age1~low58~\nAGE-SECRET-KEY-1%up58%\n",
-    "jwk": "{\"kty\":\"RSA\",\"n\":\"~u300~\",\"e\":\"AQAB\",\"d\":\"%u340%\",\"p\":\"%u170%\",\"q\":\"%u170%\"}",
+    "jwk": '{"kty":"RSA","n":"~u300~","e":"AQAB","d":"%u340%","p":"%u170%","q":"%u170%"}',
     "jwt": "Cookie: session=%jwt%",
     "wireguard": "[Interface]\nPrivateKey = %b43%=\nAddress = 10.0.0.1/32\n",
     "django-secret": "SECRET_KEY = 'django-insecure-%pw50%'",
     "rails": "secret_key_base: %hex128%",
     "laravel": "APP_KEY=base64:%b43%=",
     "wordpress": "define('AUTH_KEY',         '%pw64%');\ndefine( 'DB_PASSWORD', '%word%' );",
-    "js-bare-key": "const key = \"%an32%\";",
+    "js-bare-key": 'const key = "%an32%";',
     "js-object": "module.exports = { apiKey: '%an40%', clientSecret: \"%hex40%\" }",
     "java-props": "spring.datasource.password=%word%\njwt.secret=%an48%\n",
-    "java-const": "private static final String ENCRYPTION_KEY = \"%an32%\";",
-    "csharp": "<add key=\"ApiSecret\" value=\"%an40%\" />",
+    "java-const": 'private static final String ENCRYPTION_KEY = "%an32%";',
+    "csharp": '<add key="ApiSecret" value="%an40%" />',
     "xml-element": "<server><id>x</id><username>joe</username><password>%word%</password></server>",
-    "xml-nuget": "<add key=\"ClearTextPassword\" value=\"%pw20%\" />",
+    "xml-nuget": '<add key="ClearTextPassword" value="%pw20%" />',
     "ini": "[smtp]\nsmtp_pass = %word%\n",
-    "toml": "[auth]\ntoken = \"%an40%\"\n",
-    "go": "var apiToken = \"%hex40%\"",
-    "go-struct": "Config{Password: \"%word%\"}",
-    "rust": "const API_SECRET: &str = \"%an40%\";",
-    "ts": "private readonly secretKey: string = \"%an40%\";",
+    "toml": '[auth]\ntoken = "%an40%"\n',
+    "go": 'var apiToken = "%hex40%"',
+    "go-struct": 'Config{Password: "%word%"}',
+    "rust": 'const API_SECRET: &str = "%an40%";',
+    "ts": 'private readonly secretKey: string = "%an40%";',
     "php-array": "'password' => '%word%',",
     "ruby-hash": ":secret_access_key => '%b40%',",
-    "powershell": "$env:API_TOKEN = \"%an32%\"\n$pw = ConvertTo-SecureString \"%word%\" -AsPlainText -Force",
+    "powershell": '$env:API_TOKEN = "%an32%"\n$pw = ConvertTo-SecureString "%word%" -AsPlainText -Force',
     "bat": "set API_KEY=%an32%",
     "fish": "set -x GH_TOKEN %hex40%",
     "make": "API_TOKEN := %an32%",
     "cli-eq": "tool --api-key=%an32% --verbose",
     "cli-space": "deploy --token %an32% --yes",
     "http-header-curl": "curl -H 'X-Api-Key: %an32%' https://x",
-    "http-bearer": "curl -H \"Authorization: Bearer %an40%\" https://x",
+    "http-bearer": 'curl -H "Authorization: Bearer %an40%" https://x',
     "url-query": "GET /v1/x?access_token=%an40%&b=1",
     "url-query-key": "https://api.example.com/v1?api_key=%hex32%",
     "ansible": "ansible_become_pass: %word%\n",
@@ -204,8 +202,8 @@ KNOWN: dict[str, str] = {
     "python-annot": "SECRET_TOKEN: Final[str] = '%an40%'",
     "python-getenv-default": "os.environ.get('API_KEY', '%an32%')",
     "shell-default": "TOKEN=${TOKEN:-%an32%}",
-    "camel-json-pass": "\"dbPass\": \"%word%\"",
-    "escaped-json": "\"{\\\"password\\\": \\\"%word%\\\"}\"",
+    "camel-json-pass": '"dbPass": "%word%"',
+    "escaped-json": '"{\\"password\\": \\"%word%\\"}"',
     "smtp-url": "smtp://u%40x.example:%word%@mail:587",
     "ldap": "ldapsearch -x -D cn=admin -w %word%",
     "totp": "otpauth://totp/x:joe?secret=%bt32%&issuer=x",
@@ -249,5 +247,5 @@ KNOWN: dict[str, str] = {
     "yandex": "AQVN%u38%",
     "zapier-hook": "https://hooks.zapier.com/hooks/catch/~d7~/%low7%9/",
     "teams-hook": "https://corp.webhook.office.com/webhookb2/%uuid%@~uuid~/IncomingWebhook/%hex32%/~uuid~",
-    "gitlab-ci-var": "variables:\n  DEPLOY_PASSWORD: \"%word%\"\n",
+    "gitlab-ci-var": 'variables:\n  DEPLOY_PASSWORD: "%word%"\n',
 }

@@ -1,8 +1,8 @@
 """Samples made as the tests run: templates whose fields become characters by chance, so no secret is ever written down.
 
-``%an36%`` is a secret of 36 letters and digits, ``~hex40~`` a text that is none. The names of fields are those of ``ALPHABETS``,
-and ``uuid``, ``word`` (two words and a number), ``basic`` (user and password in base64), ``jwt``, ``pem`` and ``peml`` (lines of
-base64, the latter with escaped line ends).
+``%an36%`` is a secret of 36 letters and digits, ``~hex40~`` a text that is none. The names of fields are those of
+``ALPHABETS``, and ``uuid``, ``word`` (two words and a number), ``basic`` (user and password in base64), ``jwt``,
+``pem`` and ``peml`` (lines of base64, the latter with escaped line ends).
 """
 
 import base64
@@ -26,7 +26,8 @@ ALPHABETS = {
     "pw": LETTERS_AND_DIGITS + "!#-_.^*",
     "bt": string.ascii_uppercase + "234567",
 }
-WORDS = "sunny maple river copper falcon orchid winter pepper hunter dragon velvet cobalt tiger summit marble".split()
+_WORDS = "sunny maple river copper falcon orchid winter pepper hunter dragon velvet cobalt tiger summit marble"
+WORDS = _WORDS.split()
 FIELD = re.compile(r"([%~])(an|al|low|up|hex|HEX|d|bt|b|u|pw|uuid|word|basic|jwt|peml|pem)(\d*)\1")
 
 

@@ -1,9 +1,10 @@
 """Secrets of some four hundred kinds, made by chance, do not get through; look-alikes do."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from time import process_time
 
 import pytest
+from detect_secrets.core.scan import scan_line
+from detect_secrets.settings import default_settings
 
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact, redact_value
@@ -67,7 +68,11 @@ def test_the_corpora_are_large() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["https://joe:%an20%@h.example/a.git", "https://%an40%@h.example/a.git", "https://h.example/a.git?private_token=%an20%"],
+    [
+        "https://joe:%an20%@h.example/a.git",
+        "https://%an40%@h.example/a.git",
+        "https://h.example/a.git?private_token=%an20%",
+    ],
 )
 def test_remote_urls(template: str) -> None:
     """A remote's URL has no credentials left, of whatever form."""
@@ -103,40 +108,40 @@ def test_public_part_of_a_pair_stays() -> None:
     assert shown.startswith(text.partition("-----BEGIN PRIVATE")[0])
 
 
-@contextmanager
-def _plugins() -> Iterator[None]:
-    settings = pytest.importorskip("detect_secrets.settings")
-    with settings.default_settings():
-        yield
-
-
 @pytest.mark.parametrize(("corpus", "kind"), KINDS)
 def test_a_second_opinion(corpus: str, kind: str) -> None:
     """What detect-secrets finds in the corpora, its entropy included, is redacted by ours, too."""
-    with _plugins():
-        from detect_secrets.core.scan import scan_line
-
+    with default_settings():
         text, secrets = made(CORPORA[corpus][kind], "second")
         shown = redact(text)[0]
         for line in text.splitlines():
             for found in scan_line(line):
                 value = found.secret_value or ""
-                ours = any(value in one or one in value for one in secrets)
+                ours = len(value) >= 8 and any(value in one or one in value for one in secrets)
                 assert not ours or value not in shown, found.type
 
 
-def test_time_is_linear() -> None:
-    """Twice the text takes at most thrice the time, on text made to be slow."""
-    import time
+SLOW = [
+    "password",
+    "a1b2C3d4",
+    "-----BEGIN PRIVATE KEY-----\n",
+    "://u:",
+    'key="',
+    "A1A1A1A1/",
+    "kind: Secret\n",
+    "\\\\",
+    "a.b-",
+]
+
+
+@pytest.mark.parametrize("piece", SLOW)
+def test_time_is_linear(piece: str) -> None:
+    """Four times the text takes at most eight times the processor's time, on text made to be slow."""
 
     def seconds(text: str) -> float:
-        best = 10.0
-        for _ in range(3):
-            start = time.process_time()
-            redact(text)
-            best = min(best, time.process_time() - start)
-        return best
+        start = process_time()
+        redact(text)
+        return process_time() - start
 
-    for piece in ("password", "a1b2C3d4", "-----BEGIN PRIVATE KEY-----\n", "://u:", 'key="', "A1" * 4 + "/", "kind: Secret\n", "\\\\"):
-        text = piece * (200_000 // len(piece))
-        assert seconds(text * 2) < 3.5 * seconds(text) + 0.05, piece
+    text = piece * (50_000 // len(piece))
+    assert min(seconds(text * 4) for _ in range(3)) < 8 * min(seconds(text) for _ in range(3)) + 0.05

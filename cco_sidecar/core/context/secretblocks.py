@@ -10,7 +10,9 @@ NAME = "kubernetes-secret"
 _KIND = re.compile(rb"kind[\"']?[ \t]*:[ \t]*[\"']?Secret[\"']?[ \t\r,]*$", re.MULTILINE)
 _DOCUMENT_END = re.compile(rb"(?m)^[ \t+>#-]?(?:---|\.\.\.)[ \t\r]*$")
 _SECTION = re.compile(rb"(?m)^([ \t+>#-]*)[\"']?(data|stringData)[\"']?[ \t]*:[ \t]*\{?[ \t\r]*\n")
-_LINE = re.compile(rb"([ \t+>#-]*)(?:[\"']?[\w.-]+[\"']?[ \t]*:[ \t]*)?(?:[|>][+-]?[ \t\r]*$|[\"']?([^\n]*?)[\"']?[ \t\r]*,?[ \t\r]*$)")
+_LINE = re.compile(
+    rb"([ \t+>#-]*)(?:[\"']?[\w.-]+[\"']?[ \t]*:[ \t]*)?(?:[|>][+-]?[ \t\r]*$|[\"']?([^\n]*?)[\"']?[ \t\r]*,?[ \t\r]*$)"
+)
 _MOST_BEFORE = 20_000
 
 
@@ -24,7 +26,9 @@ def kubernetes_values(data: bytes) -> Iterator[tuple[int, int]]:
             continue
         ended = _DOCUMENT_END.search(data, kind.end())
         end = ended.start() if ended else len(data)
-        starts = [found.end() for found in _DOCUMENT_END.finditer(data, max(done, kind.start() - _MOST_BEFORE), kind.start())]
+        starts = [
+            found.end() for found in _DOCUMENT_END.finditer(data, max(done, kind.start() - _MOST_BEFORE), kind.start())
+        ]
         yield from _sections(data, starts[-1] if starts else max(done, kind.start() - _MOST_BEFORE), end)
         done = end
 
@@ -37,7 +41,7 @@ def _sections(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
             stop = data.find(b"\n", at, end)
             stop = end if stop < 0 else stop
             line = _LINE.fullmatch(data, at, stop)
-            if line is None or data[at:stop].strip() and len(line[1]) <= indent:
+            if line is None or (data[at:stop].strip() and len(line[1]) <= indent):
                 break
             if line[2] and _is_value(line[2].decode("utf-8", "replace"), section[2] == b"data"):
                 yield line.span(2)

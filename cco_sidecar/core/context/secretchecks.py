@@ -1,4 +1,4 @@
-"""What spares a look-alike: whether a text that stands where a secret would is made by chance, or chosen, or neither."""
+"""What spares a look-alike: whether a text where a secret would stand is made by chance, or chosen, or neither."""
 
 import base64
 import math
@@ -36,15 +36,15 @@ _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _OWN_NAME = re.compile(r"pass|pwd|secret|token|key|utf|sha\d|md5|base64|int\d|version", re.IGNORECASE)
 
-_DULL_PASSWORDS = frozenset(
-    "password pass passwd pwd secret pw token user postgres root guest admin username changeit tiger".split()
-)
+_DULL_PASSWORDS_TEXT = "password pass passwd pwd secret pw token user postgres root guest admin username changeit tiger"
+_DULL_PASSWORDS = frozenset(_DULL_PASSWORDS_TEXT.split())
 # The pairs of letters that make up most of English; a text made by chance has few of them.
-_PAIRS = frozenset(
-    ("th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro "
-     "ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so "
-     "rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am").split()
+_PAIRS_TEXT = (
+    "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri "
+    "ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut "
+    "ss so rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am"
 )
+_PAIRS = frozenset(_PAIRS_TEXT.split())
 
 
 def entropy(text: str) -> float:
@@ -83,7 +83,7 @@ def is_no_example(value: str) -> bool:
 
 def looks_random(value: str) -> bool:
     """Say whether a value of no known form looks made by chance: no placeholder, name, path or URL."""
-    if not _is_own(value) or value.startswith("/") and is_wordy(value):
+    if not _is_own(value) or (value.startswith("/") and is_wordy(value)):
         return False
     if not any(one.isdigit() for one in value):
         return is_scrambled(value)
@@ -119,7 +119,11 @@ def looks_chosen(value: str) -> bool:
     if not _is_own(value) or _MAIL.fullmatch(value) or _entropy(value) < _LEAST_PASSWORD_ENTROPY:
         return False
     letters = any(one.isalpha() for one in value)
-    return _PASSWORD_NAME.fullmatch(value) is None and letters and (any(one.isdigit() for one in value) or any(one in "!@#^&" for one in value[1:]))
+    return (
+        _PASSWORD_NAME.fullmatch(value) is None
+        and letters
+        and (any(one.isdigit() for one in value) or any(one in "!@#^&" for one in value[1:]))
+    )
 
 
 def looks_chosen_unquoted(value: str) -> bool:
@@ -150,12 +154,21 @@ def is_option(value: str) -> bool:
     """Say whether what follows an option such as ``--password`` is a password, and neither a path nor a name."""
     if "/" in value or "=" in value[:-2] or not (looks_chosen(value) or is_scrambled(value)):
         return False
-    return (_is_in_pieces(value) and not is_name(value)) or _NAME.fullmatch(value) is None or value.isalnum() and _OWN_NAME.search(value) is None
+    return (
+        (_is_in_pieces(value) and not is_name(value))
+        or _NAME.fullmatch(value) is None
+        or (value.isalnum() and _OWN_NAME.search(value) is None)
+    )
 
 
 def is_scrambled_password(value: str) -> bool:
     """Say whether a value that follows its name after a space alone is a password, and not a word of a sentence."""
-    return looks_chosen(value) and _is_in_pieces(value) and _NAME.fullmatch(value.rstrip(".")) is None and not is_name(value)
+    return (
+        looks_chosen(value)
+        and _is_in_pieces(value)
+        and _NAME.fullmatch(value.rstrip(".")) is None
+        and not is_name(value)
+    )
 
 
 def is_credential(value: str) -> bool:

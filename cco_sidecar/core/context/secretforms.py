@@ -129,9 +129,11 @@ FORMS = (
     _prefixed("twitter-token", r"AAAAAAAAAAAAAAAAAAAA", r"[A-Za-z0-9%]{60,}"),
     Rule("firebase-key", "AAAA", rf"{START}(AAAA[A-Za-z0-9_-]{{7}}:[A-Za-z0-9_-]{{100,}})"),
     Rule("vault-token", r"\bs\.[A-Za-z0-9]{4}", r"\bs\.([A-Za-z0-9]{24})\b", has_random_rest),
-    Rule("cloudflare-origin-key", "v1\.0-", r"\bv1\.0-([0-9a-f]{24}-[0-9a-f]{146})"),
+    Rule("cloudflare-origin-key", r"v1\.0-", r"\bv1\.0-([0-9a-f]{24}-[0-9a-f]{146})"),
     Rule("webhook-url", "(?i)hooks?[./]", (
-        r"(?i)https://[\w.-]*(?:hooks?|hookb2)[\w.-]*(?:/(?:hooks?|webhookb?2?|catch|incomingwebhook|services|workflows))+/"
+        r"(?i)https://[\w.-]*(?:hooks?|hookb2)[\w.-]*(?:/(?:hooks?|webhookb?2?|catch|incomingwebhook|services"
+        r"|workflows))+/"
         r"([A-Za-z0-9_/@%.-]{16,})"), looks_random),
-    Rule("webhook-url", "(?i)/webhook", r"(?i)https://[\w.-]+/[\w./-]{0,40}webhookb?2?/([A-Za-z0-9_/@%.-]{24,})", looks_random),
+    Rule("webhook-url", "(?i)/webhook", (
+        r"(?i)https://[\w.-]+/[\w./-]{0,40}webhookb?2?/([A-Za-z0-9_/@%.-]{24,})"), looks_random),
 )  # fmt: skip

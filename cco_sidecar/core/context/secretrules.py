@@ -26,11 +26,15 @@ _CUT = (
 _KINDS = r"(?:[A-Z0-9]+ ){0,2}PRIVATE KEY-----"
 
 _PASSWORD_WORD = "(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|\\bpsk)"
-_PASSWORD = rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
+_PASSWORD = (
+    rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}"
+    r"|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
+)
 _PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z]|pw[^a-z]|\bpsk"
 _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
-    "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|app)[_.-]?key)"
+    "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|"
+    "app)[_.-]?key)"
 )
 _QUOTED = (
     r"(?:\\{0,3}\"((?:[^\"\s\\]|\\[^\snrt]){%d,}?)\\{0,3}\"|\\{0,3}'((?:[^'\s\\]|\\[^\snrt]){%d,}?)\\{0,3}'"
@@ -41,10 +45,12 @@ _OPTION = rf"[ \t]*[= \t:]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{4,}})"
 _LEAD = r"(?m)^[ \t>#*/+-]*"
 
 _BLOCKS = (
-    Rule("private-key", "PRIVATE KEY-----", rf"-----BEGIN {_KINDS[:-5]}-----(?:{_BODY}{_END}{_KINDS}|{_CUT})", is_key_block),
+    Rule("private-key", "PRIVATE KEY-----", (
+        rf"-----BEGIN {_KINDS[:-5]}-----(?:{_BODY}{_END}{_KINDS}|{_CUT})"), is_key_block),
     Rule("private-key", "PRIVATE KEY-----", rf"((?:[A-Za-z0-9+/=]{{16,}}{_GAP})+)-----END {_KINDS}", is_key_block),
     Rule("private-key", "PRIVATE KEY ----", r"---- BEGIN SSH2 [A-Z ]*PRIVATE KEY ----[^-]*---- END", is_key_block),
-    Rule("openvpn-static-key", "OpenVPN Static key", r"-----BEGIN OpenVPN Static key V1-----[^-]*-----END", is_key_block),
+    Rule("openvpn-static-key", "OpenVPN Static key", (
+        r"-----BEGIN OpenVPN Static key V1-----[^-]*-----END"), is_key_block),
     Rule("pgp-private-key", "PGP PRIVATE KEY BLOCK", (
         rf"-----BEGIN PGP PRIVATE KEY BLOCK-----(?:{_BODY}{_END}PGP PRIVATE KEY BLOCK-----|{_CUT})"), is_key_block),
     Rule("putty-private-key", "Private-Lines:", (
@@ -56,71 +62,100 @@ _BLOCKS = (
 
 _PLACES = (
     Rule("authorization", "(?i)authorization|bearer", (
-        r"(?i)(?:authorization(?:\\{0,3}[\"'])?\s{0,4}[:=,]\s{0,4}[fbr]?(?:\\{0,3}[\"'])?(?:[A-Za-z][A-Za-z0-9-]{0,20}[ \t]+)?|\bbearer[ \t]+)"
+        r"(?i)(?:authorization(?:\\{0,3}[\"'])?\s{0,4}[:=,]\s{0,4}[fbr]?(?:\\{0,3}[\"'])?"
+        r"(?:[A-Za-z][A-Za-z0-9-]{0,20}[ \t]+)?|\bbearer[ \t]+)"
         r"(?:token=)?[\"']?([A-Za-z0-9._~+/=-]{12,})"), is_credential),
     Rule("basic-credentials", "(?i)basic[ \t]|auth[\\\\\"']{0,4}[ \t]*[:=]", (
-        rf"(?i)(?:\bbasic[ \t]+|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
+        rf"(?i)(?:\bbasic[ \t]+"
+        rf"|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
     Rule("url-password", "://", (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
-    Rule("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s@\"'`<>]{20,})@[A-Za-z0-9]", looks_random),
-    Rule("url-user", "://", r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]", looks_random),
+    Rule("url-password", "://", (
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s@\"'`<>]{20,})@[A-Za-z0-9]"), looks_random),
+    Rule("url-user", "://", (
+        r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]"), looks_random),
     Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
         r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
         r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
-    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})", looks_chosen),
-    Rule("password", "(?i)thin:|sqlplus|exp |imp ", r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@", is_password),
+    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
+        r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})"), looks_chosen),
+    Rule("password", "(?i)thin:|sqlplus|exp |imp ", (
+        r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@"), is_password),
     Rule("command-option", "(?i)-[a-z-]*(?:pass|pwd|token|key|secret|auth)", (
-        r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret|secret-?key|auth)"
+        r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret"
+        r"|secret-?key|auth)"
         rf"[a-z-]*(?:[=:]|[ \t]+){QUOTE}?([^\s\"'`<>$%\\]{{7,}})"), is_option),
-    Rule("password", "(?i)password[ \t]+(?:is|was|to|of)", (
-        rf"(?i)password[ \t]+(?:is|was|to|of)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
+    Rule("password", "(?i)password(?:[ \t]+(?:is|was|to|of)|:)", (
+        rf"(?i)\bpassword(?:[ \t]+(?:is|was|to|of)"
+        rf"|:)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
     Rule("command-option", r"\bcurl|--(?:proxy-)?user|https?[ \t]", (
-        rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
+        rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*"
+        rf"|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
         r"[^\s:\"'$/]{1,80}:([^\s\"'`$<>{}|&;/]{3,})"), is_password),
     Rule("command-option", r"(?i)psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login", (
-        rf"(?i)\b(?:psexec(?:\.exe)?|sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
+        rf"(?i)\b(?:psexec(?:\.exe)?|sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip"
+        rf"|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
     Rule("command-option", r"ldap|redis-cli|plink|pscp|mosquitto|xfreerdp|cifs|net use", (
-        rf"\b(?:ldap(?:search|modify|add|delete|passwd|whoami)\b[^\n|]{{0,200}}?[ \t]-w|redis-cli\b[^\n|]{{0,200}}?[ \t]-a|(?:plink|pscp)\b[^\n|]{{0,200}}?[ \t]-pw"
+        rf"\b(?:ldap(?:search|modify|add|delete|passwd|whoami)\b[^\n|]{{0,200}}?[ \t]-w"
+        rf"|redis-cli\b[^\n|]{{0,200}}?[ \t]-a|(?:plink|pscp)\b[^\n|]{{0,200}}?[ \t]-pw"
         rf"|mosquitto_\w+\b[^\n|]{{0,200}}?[ \t]-P|xfreerdp\b[^\n|]{{0,200}}?[ \t]/p:){_OPTION}"), looks_chosen),
     Rule("command-option", "lftp|smbclient|rpcclient", (
-        rf"\b(?:lftp|smbclient|rpcclient)\b[^\n|]{{0,200}}?[ \t]-[uU][ =]?{QUOTE}?[^\s,%\"']{{1,60}}[,%]([^\s\"'`$<>{{}}|&;]{{4,}})"), looks_chosen),
+        rf"\b(?:lftp|smbclient"
+        rf"|rpcclient)\b[^\n|]{{0,200}}?[ \t]-[uU][ =]?{QUOTE}?[^\s,%\"']{{1,60}}"
+        rf"[,%]([^\s\"'`$<>{{}}|&;]{{4,}})"), looks_chosen),
     Rule("command-option", r"\|[ \t]*(?:sudo|cryptsetup|docker|gpg|passwd|chpasswd|openssl|gh|kinit)\b", (
-        rf"echo[ \t]+(?:-n[ \t]+)?{QUOTE}?([^\s\"'`$]{{6,}}){QUOTE}?[ \t]*\|[ \t]*(?:sudo|cryptsetup|docker|gpg|passwd|chpasswd|openssl|gh|kinit)\b"), looks_chosen),
-    Rule("command-option", r"\bpass:|htpasswd", rf"(?:\bpass:|htpasswd[ \t]+-[a-zA-Z]*b[a-zA-Z]*[ \t]+\S+[ \t]+\S+[ \t]+){QUOTE}?([^\s\"'`$<>{{}}]{{4,}})", looks_chosen),
-    Rule("password", "(?i)SecureString", rf"(?i)ConvertTo-SecureString[ \t]+(?:-String[ \t]+)?{QUOTE}([^\"'\s]{{4,}}){QUOTE}", is_password),
+        rf"echo[ \t]+(?:-n[ \t]+)?{QUOTE}?([^\s\"'`$]{{6,}}){QUOTE}?[ \t]*\|[ \t]*(?:sudo|cryptsetup|docker"
+        rf"|gpg|passwd|chpasswd|openssl|gh|kinit)\b"), looks_chosen),
+    Rule("command-option", r"\bpass:|htpasswd", (
+        rf"(?:\bpass:|htpasswd[ \t]+-[a-zA-Z]*b[a-zA-Z]*[ \t]+\S+[ \t]+\S+[ \t]+)"
+        rf"{QUOTE}?([^\s\"'`$<>{{}}]{{4,}})"), looks_chosen),
+    Rule("password", "(?i)SecureString", (
+        rf"(?i)ConvertTo-SecureString[ \t]+(?:-String[ \t]+)?{QUOTE}([^\"'\s]{{4,}}){QUOTE}"), is_password),
     Rule("password", "machine|login", r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
 )  # fmt: skip
 
 _NAMED = (
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}", looks_chosen_unquoted),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}"), looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}"), looks_chosen),
     Rule("password", "(?i)identified by", rf"(?i)identified by[ \t]+{_QUOTED % (4, 4, 4)}", looks_chosen),
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})", is_scrambled_password),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})"), is_scrambled_password),
     Rule("password", "(?i)passw(?:or)?d", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
     Rule("password", "[ \t]-[pP]", (
         rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
     Rule("url-path-key", "://", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
-    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
         rf"(?i)\b{_PASSWORD_WORD}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{6,}})"
         rf"[ \t]*(?:[;,\"']|$)"), looks_chosen_unquoted),
     Rule("password", "PASS|PWD|PW", (
-        rf"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|PW)[A-Z0-9_]*(?:[=?:]?=|=\"|:-)({_BARE}{{6,}})"), looks_chosen),
+        rf"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|PW)[A-Z0-9_]*(?:[=?:]?=|=\""
+        rf"|:-)({_BARE}{{6,}})"), looks_chosen),
     Rule("password", _PASSWORD_TRIGGER, (
-        rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|-e[ \t]+)?[\w.-]*?{_PASSWORD}[ \t]*[:=][ \t]*({_BARE}{{6,}})[ \t\r]*(?:[ \t]#.*)?$"), looks_chosen_unquoted),
+        rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+"
+        rf"|-e[ \t]+)?[\w.-]*?{_PASSWORD}[ \t]*[:=][ \t]*"
+        rf"({_BARE}{{6,}})[ \t\r]*(?:[ \t]\(?#.*)?$"), looks_chosen_unquoted),
     Rule("password", "(?i)(?:ENV|ARG|setx?|set -[a-z]+|setenv|export)[ \t]+[\\w.-]*p(?:ass|w)", (
-        rf"(?i){_LEAD}(?:ENV|ARG|setx?|set -[a-z]+|setenv|export)[ \t]+[\w.-]*?{_PASSWORD}[ \t]+{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
+        rf"(?i){_LEAD}(?:ENV|ARG|setx?|set -[a-z]+|setenv"
+        rf"|export)[ \t]+[\w.-]*?{_PASSWORD}[ \t]+{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
     Rule("password", "(?i)(?:pass|pwd|pw|passw(?:or)?d)=", (
-        rf"(?i){_PASSWORD}=({_BARE}{{8,}})(?:[ \t]|$)"), looks_chosen_unquoted),
+        rf"(?im){_PASSWORD}=({_BARE}{{8,}})(?:[ \t\r]|$)"), looks_chosen_unquoted),
     Rule("password", _PASSWORD_TRIGGER, (
-        rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
+        rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
+        rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
     Rule("password", "(?i)pass|pwd|pw", (
-        rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
-    Rule("password", "(?i)app.?password|passw", rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}"),
+        rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass"
+        rf"|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
+    Rule("password", "(?i)app.?password|passw", (
+        rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}")),
     Rule("secret", f"(?i){_SECRET}", rf"(?i){_SECRET}[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
-    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", rf"(?i){_SECRET}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}", looks_random),
+    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", (
+        rf"(?i){_SECRET}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}"), looks_random),
     Rule("secret", f"(?i){_SECRET}", (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET}[\w.-]*[ \t]*(?::=|[:=])[ \t]*"
         rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
