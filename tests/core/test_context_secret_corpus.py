@@ -14,7 +14,7 @@ from tests.core.secret_kinds_later import LATER
 from tests.core.secret_look_alikes import LOOK_ALIKES
 from tests.core.secret_samples import leaked, made
 
-SEEDS = range(6)
+SEEDS = range(3)
 CORPORA = {"known": KNOWN, "later": LATER, "fresh": FRESH}
 KINDS = [(corpus, kind) for corpus, kinds in CORPORA.items() for kind in kinds]
 
