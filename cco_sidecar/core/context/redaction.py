@@ -6,15 +6,19 @@ from cco_sidecar.core.context.languages import Kind, kind_of
 
 _NAME_WORDS = (
     ".netrc _netrc .npmrc .pypirc .htpasswd .pgpass .my.cnf .git-credentials .dockercfg .vault-token .s3cfg .boto "
-    "kubeconfig .kubeconfig .terraformrc terraform.rc credentials credential secrets secret .credentials .secrets htpasswd "
-    ".htdigest pgpass.conf .pgpass.conf .mylogin.cnf .gitcredentials .dockerconfigjson dockerconfig.json .passwd-s3fs "
+    "kubeconfig .kubeconfig .terraformrc terraform.rc credentials credential secrets secret .credentials .secrets "
+    "htpasswd .htdigest pgpass.conf .pgpass.conf .mylogin.cnf .gitcredentials .dockerconfigjson dockerconfig.json .passwd-s3fs "
     ".authinfo .msmtprc .fetchmailrc .esmtprc rclone.conf .rclone.conf .databrickscfg proftpdpasswd wallet.dat key4.db "
     "logins.json cookies.sqlite auth.json key.properties keystore.properties local.settings.json shadow gshadow "
     "application_default_credentials.json accesstokens.json settings-security.xml sitemanager.xml recentservers.xml "
-    ".bash_history .zsh_history .sh_history .psql_history .mysql_history .python_history .irb_history .node_repl_history"
+    ".bash_history .zsh_history .sh_history .psql_history .mysql_history .python_history .irb_history "
+    ".node_repl_history"
 )
 _NAMES = frozenset(_NAME_WORDS.split())
-_ENDING_WORDS = ".pem .key .p12 .pfx .p8 .pkcs12 .kdbx .kdb .jks .keystore .ppk .gpg .ovpn .tfstate .tfvars .env .pkcs8 .agekey .keytab .kubeconfig"
+_ENDING_WORDS = (
+    ".pem .key .p12 .pfx .p8 .pkcs12 .kdbx .kdb .jks .keystore .ppk .gpg .ovpn "
+    ".tfstate .tfvars .env .pkcs8 .agekey .keytab .kubeconfig"
+)
 _ENDINGS = tuple(_ENDING_WORDS.split())
 _ALWAYS = re.compile(
     r"\.env.*"
