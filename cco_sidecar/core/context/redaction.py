@@ -7,7 +7,8 @@ from cco_sidecar.core.context.languages import Kind, kind_of
 _NAME_WORDS = (
     ".netrc _netrc .npmrc .pypirc .htpasswd .pgpass .my.cnf .git-credentials .dockercfg .vault-token .s3cfg .boto "
     "kubeconfig .kubeconfig .terraformrc terraform.rc credentials credential secrets secret .credentials .secrets "
-    "htpasswd .htdigest pgpass.conf .pgpass.conf .mylogin.cnf .gitcredentials .dockerconfigjson dockerconfig.json .passwd-s3fs "
+    "htpasswd .htdigest pgpass.conf .pgpass.conf .mylogin.cnf .gitcredentials .dockerconfigjson "
+    "dockerconfig.json .passwd-s3fs "
     ".authinfo .msmtprc .fetchmailrc .esmtprc rclone.conf .rclone.conf .databrickscfg proftpdpasswd wallet.dat key4.db "
     "logins.json cookies.sqlite auth.json key.properties keystore.properties local.settings.json shadow gshadow "
     "application_default_credentials.json accesstokens.json settings-security.xml sitemanager.xml recentservers.xml "
