@@ -217,6 +217,13 @@ def test_many_on_one_line() -> None:
     assert redacted == " ".join(["[REDACTED:aws-access-key-id]"] * 50 + ["[REDACTED:jwt]"] * 3)
 
 
+def test_word_before_a_known_form_stays() -> None:
+    """A branch named after a key keeps its word and tells the rule; what is random before it goes, too."""
+    key = "AKIA" + "Z2X9W4V7H3K5M8P6"
+    assert redact(f"fix/try-{key}")[0] == "fix/try-[REDACTED:aws-access-key-id]"
+    assert "zK9d8fQ2" not in redact(f"zK9d8fQ2-{key}")[0]
+
+
 def test_json_values() -> None:
     """Strings anywhere in a value are looked at, names included; and a name can make a value a secret."""
     value = {"a": ["use it", {AWS_ID: 1}], "password": PASSWORD, "token": None, "n": 3}

@@ -1,17 +1,25 @@
 """Secrets found inside text, replaced by ``[REDACTED:<rule>]``; in time linear in the text, for anyone may write it."""
 
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import re2
 from attrs import frozen
 
-from cco_sidecar.core.context.secretrules import RULES, Rule
+from cco_sidecar.core.context.secretblocks import NAME as KUBERNETES
+from cco_sidecar.core.context.secretblocks import kubernetes_values
+from cco_sidecar.core.context.secretguess import NAME as GUESSED
+from cco_sidecar.core.context.secretguess import guesses
+from cco_sidecar.core.context.secretrule import Rule
+from cco_sidecar.core.context.secretrules import RULES
 
 _ROUNDS = 4
 _TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
 _DEEPEST = 64
 _MARK = "[REDACTED:"
+_WORDS = re.compile(rb"(?:[A-Za-z]{1,12}[/_+-])+")
 
 
 @frozen
@@ -97,6 +105,17 @@ _PATTERNS = [_compiled(rule) for rule in RULES]
 
 
 def _spans(data: bytes) -> Iterator[_Span]:
+    known = sorted(_known(data), key=lambda span: span.start)
+    starts = [span.start for span in known]
+    yield from known
+    for start, end in guesses(data):
+        inside = bisect_right(starts, start)
+        first = starts[inside] if inside < len(starts) and starts[inside] < end else start
+        # "try-AKIA…": the word before a secret of known form is none of it.
+        yield _Span(first if _WORDS.fullmatch(data, start, first) else start, end, GUESSED)
+
+
+def _known(data: bytes) -> Iterator[_Span]:
     for index in sorted(_TRIGGERS.Match(data) or ()):
         rule = RULES[index]
         for match in _PATTERNS[index].finditer(data):
@@ -104,6 +123,7 @@ def _spans(data: bytes) -> Iterator[_Span]:
             secret = match.group(group).decode("utf-8", "replace")
             if not secret.startswith(_MARK) and rule.check(secret):
                 yield _Span(match.start(group), match.end(group), rule.name)
+    yield from (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
 
 
 def _disjoint(spans: Iterator[_Span]) -> list[_Span]:
