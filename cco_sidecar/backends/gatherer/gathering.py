@@ -18,9 +18,11 @@ from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
-from cco_sidecar.core.context.explaining import Evidence, Witness, explain
+from cco_sidecar.core.context.explaining import Evidence, explain
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import encode
 from cco_sidecar.core.context.markdown import markdown, source_budget
+from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry
 from cco_sidecar.core.context.selection import Selection, select
@@ -93,10 +95,9 @@ class Gathering:
             with opened_repository(path, self._git) as repository:
                 kept_out = ignored(root, repository, look.survey)
             selection = self._selection(root, look.project)
-            outline = self._outlines.outline
-            witness = Witness(reader(root, self._check))
-            answer = assemble(self._request, look.project, selection, witness.read, outline)
-            evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
+            files = self._files(root, look.project)
+            answer = assemble(self._request, look.project, selection, files)
+            evidence = Evidence(look.project, selection, answer, files.outcomes, kept_out)
             made = explain(self._request, inquiry, evidence)
         return _entry_of(self._state(look), made)
 
@@ -113,13 +114,16 @@ class Gathering:
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
-        request, selection = self._request, self._selection(root, project)
-        read, outline = reader(root, self._check), self._outlines.outline
+        request, selection, files = self._request, self._selection(root, project), self._files(root, project)
         if request.form == "json":
-            return assemble(request, project, selection, read, outline)
+            return assemble(request, project, selection, files)
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, read, outline)
+        answer = assemble(whole, project, selection, files)
         return markdown(answer, project.git, request.task, request.budget_bytes)
+
+    def _files(self, root: Root, project: Project) -> FileSection:
+        read = reader(root, self._check)
+        return FileSection(read, self._outlines.outline, focus_of(self._request.task), project)
 
     def _selection(self, root: Root, project: Project) -> Selection:
         request = self._request
