@@ -13,6 +13,7 @@ from cachetools import LRUCache
 
 from cco_sidecar.backends.gatherer.opener import Root
 from cco_sidecar.backends.gatherer.reading import FILE_BYTES, Checkpoint, read_text
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.languages import Kind, kind_of
 from cco_sidecar.core.context.project import Project, ProjectFile, Unreadable
 from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
@@ -80,7 +81,7 @@ class TermIndex:
 
 def indexed(project: Project, most_bytes: int) -> Sequence[ProjectFile]:
     """Choose the files whose text counts: if that of all is too much, changed ones first, then by kind and depth."""
-    files = [file for file in project.files if kind_of(file.path) is not Kind.GENERATED and file.size <= FILE_BYTES]
+    files = [file for file in project.files if not generated_path(file.path) and file.size <= FILE_BYTES]
     if sum(map(_cost, files)) <= most_bytes:
         return files
     recent = _recent(project)
