@@ -678,7 +678,7 @@ def test_markdown(repository: Path, gatherings: Gatherings) -> None:
     assert (first.body, first.etag) == (second.body, second.etag)
     assert len(first.body) <= 3_000
     document = first.body.decode()
-    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "## Left out: "):
+    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "shortened", "# Hello"):
         assert part in document
     put(repository, "app.py", "print('more')\n")
     assert gatherings.answer(repository, **options).etag != first.etag

@@ -9,8 +9,8 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cco_sidecar.core.context.assembly import Assembled, assemble
-from cco_sidecar.core.context.markdown import LEAST_BYTES, markdown, source_budget
+from cco_sidecar.core.context.assembly import Assembled
+from cco_sidecar.core.context.markdown import LEAST_BYTES, markdown
 from cco_sidecar.core.context.project import Change, Commit, GitFacts, Omission, Project, Text
 from cco_sidecar.core.context.request import PreviousOutput
 from cco_sidecar.core.context.selection import Pick, Selection
@@ -40,9 +40,8 @@ def written(
     def read(one: str) -> Text:
         return Text(texts[one], hashlib.sha256(texts[one].encode("utf-8", "replace")).hexdigest())
 
-    asked = request(source_budget(budget), results, name)
-    answer = assemble(asked, there, selection, taking(asked, there, read))
-    return markdown(answer, git, task, budget)
+    asked = evolve(request(budget, results, name), task=task)
+    return markdown(asked, there, selection, taking(asked, there, read))
 
 
 def blocks(document: str) -> Iterator[tuple[str, str, bool]]:

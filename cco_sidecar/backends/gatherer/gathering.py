@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, evolve
+from attrs import define
 
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
@@ -21,7 +21,7 @@ from cco_sidecar.core.context.assembly import Assembled, assemble, ending
 from cco_sidecar.core.context.explaining import Evidence, explain
 from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import encode
-from cco_sidecar.core.context.markdown import markdown, source_budget
+from cco_sidecar.core.context.markdown import markdown
 from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry
@@ -115,11 +115,7 @@ class Gathering:
 
     def _made(self, root: Root, project: Project) -> Assembled:
         request, selection, files = self._request, self._selection(root, project), self._files(root, project)
-        if request.form == "json":
-            return assemble(request, project, selection, files)
-        whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, files)
-        return markdown(answer, project.git, request.task, request.budget_bytes)
+        return (assemble if request.form == "json" else markdown)(request, project, selection, files)
 
     def _files(self, root: Root, project: Project) -> FileSection:
         read = reader(root, self._check)

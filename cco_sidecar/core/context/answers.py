@@ -38,13 +38,9 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 class Sections(msgspec.Struct, frozen=True):
-    """The sections of an answer.
-
-    Each of the files is JSON still: to decode ten megabytes at once holds the interpreter's lock for too long.
-    """
+    """The sections of an answer."""
 
     project_structure: Structure
-    relevant_files: list[msgspec.Raw]
     previous_agent_outputs: list[Output]
     metadata: Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from cco_sidecar.core.context.budget import level_of
+from cco_sidecar.core.context.budget import ONE_FILE, level_of
 from cco_sidecar.core.context.fitting import encode, shown
 from cco_sidecar.core.context.generated import generated_text
 from cco_sidecar.core.context.languages import language_of
@@ -73,13 +73,16 @@ class FileSection:
     _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
-    def take(self, picks: Sequence[Pick], most_bytes: int) -> None:
-        """Take the files, given best first, in at most so many bytes with the commas between them; once."""
+    def take(self, picks: Sequence[Pick], most_bytes: int, one_file: int = ONE_FILE) -> None:
+        """Take the files, given best first and all at once, in at most so many bytes with the commas between them.
+
+        :param one_file: what a file may have, however many there are.
+        """
         self._left = most_bytes
         git = self._project.git
         self._diffs = {change.path: change.diff for change in git.changes} if git else {}
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
-        level = level_of([_guess(pick) for _, pick in turns], self._left)
+        level = level_of([_guess(pick) for _, pick in turns], self._left, one_file)
         dear_left, favour = self._left // 2, level.favour
         for turn, (place, pick) in enumerate(turns):
             most = level.allowance(turn, self._left - favour)

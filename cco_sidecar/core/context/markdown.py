@@ -1,4 +1,7 @@
-"""A context as a Markdown document, to be put into a prompt: made from the JSON answer, within a budget of bytes.
+"""A context as a Markdown document, to be put into a prompt, within a budget of bytes.
+
+Its files are chosen and cut as those of the JSON answer are, and all else is made from that answer; but in a short
+document a file gets less, for there many short ones say more, too.
 
 Nothing that stands in it can end its own block: fences are longer than any run of backticks within them, and names are
 written in one line. For one answer and task it is the same to the byte.
@@ -9,21 +12,27 @@ from collections.abc import Sequence
 from itertools import accumulate, takewhile
 
 import msgspec
-from attrs import define, field
+from attrs import define, evolve, field
 
-from cco_sidecar.core.context import request
 from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
-from cco_sidecar.core.context.assembly import Assembled, ending
-from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
+from cco_sidecar.core.context.assembly import Assembled, assemble, ending
+from cco_sidecar.core.context.budget import ONE_FILE
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, FileSection
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
-from cco_sidecar.core.context.project import Change, Commit, GitFacts
+from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
+from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
 from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.context.selection import Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
 _LEAST_CONTENT = 120
 _LEAST_SOURCE = 65_536
+_LEAST_FILE = 1_536
+_FRAME = 600  # what a file takes in JSON beside its content, and more
+_MARK = "[REDACTED:"
+_MARKS = " `[REDACTED:<rule>]` stands where a secret was.\n"
 _MOST_DEPENDENCIES = 30
 _MORE_BYTES = 24
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,36 +40,34 @@ _LANGUAGE = re.compile(r"[a-z0-9+#-]{1,32}")
 _BACKTICKS = re.compile("`+")
 
 
-def source_budget(most_bytes: int) -> int:
-    """Say how large the JSON answer may be that a document of ``most_bytes`` is made from.
-
-    It has what a document has not (checksums, the whole tree, escapes) and fewer, longer files.
-    """
-    return min(max(4 * most_bytes, _LEAST_SOURCE), request.MOST_BYTES)
-
-
-def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int) -> Assembled:
-    """Make the document of an answer; its ``head`` is all of it.
-
-    :param git: what the answer's git section was made of, since that has hardly a diff when it is short.
-    :param most_bytes: the most that it may take, at least `LEAST_BYTES`.
-    """
+def markdown(request: ContextRequest, project: Project, selection: Selection, files: FileSection) -> Assembled:
+    """Make the document of at most ``request.budget_bytes``, at least `LEAST_BYTES`; its ``head`` is all of it."""
+    source = evolve(request, budget_bytes=min(max(4 * request.budget_bytes, _LEAST_SOURCE), MOST_BYTES))
+    answer = assemble(source, project, evolve(selection, picks=[]), files)
     found = msgspec.json.decode(answer.head + ending(0, False), type=Answer)
-    page = _Page(most_bytes)
+    page = _Page(request.budget_bytes - _size(_MARKS))
     page.add(_title(found))
-    page.section("Task", [_fenced(_head(redact(_plain(task))[0], page.left // 4), "text")] if task else [], 2)
+    task = _head(redact(_plain(request.task))[0], page.left // 4)
+    page.section("Task", [_fenced(task, "text")] if task else [], 2)
     page.section("Project", _project(found), 10)
-    if git is not None:
-        _add_git(page, git)
+    if project.git is not None:
+        _add_git(page, project.git)
     page.section("Earlier agents", [line for one in found.context.previous_agent_outputs for line in _output(one)], 5)
     reserve = min(max(page.left // 12, 200), 4096, page.left // 2)
     page.left -= reserve
-    files = _Files(page)
-    files.take(found.context.relevant_files)
-    page.left += reserve
-    out = [_left_out(one) for one in (*files.dropped, *found.omitted)]
-    page.section(f"Left out: {len(files.dropped) + found.omitted_count} files", out, 1)
-    return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count)
+    room = page.left + max(page.left // 4, _FRAME)
+    files.take(selection.picks, room, min(max(page.left // 8, _LEAST_FILE), ONE_FILE))
+    written = _Files(page)
+    written.take(files.fragments)
+    page.left += reserve + _size(_MARKS)
+    if any(_MARK in part for part in page.parts):
+        page.parts[0] = page.parts[0].removesuffix("\n") + _MARKS
+        page.left -= _size(_MARKS)
+    out = [*written.dropped, *(LeftOut(shown(one.path), one.size, one.why) for one in files.omitted)]
+    count = len(out) + found.omitted_count
+    page.section(f"Left out: {count} files", [_left_out(one) for one in (*out, *found.omitted)], 1)
+    cut = answer.truncated or files.cut or page.cut
+    return Assembled("".join(page.parts).encode(), cut, written.count)
 
 
 @define(eq=False)
@@ -102,27 +109,23 @@ class _Files:
     count: int = field(default=0, init=False)
     dropped: list[LeftOut] = field(factory=list, init=False)
 
-    def take(self, files: Sequence[msgspec.Raw]) -> None:
-        has_heading = bool(files) and self._page.add("\n## Files\n")
-        for raw in files:
-            file = msgspec.json.decode(raw, type=File)
+    def take(self, fragments: Sequence[bytes]) -> None:
+        has_heading = bool(fragments) and self._page.add("\n## Files\n")
+        for fragment in fragments:
+            file = msgspec.json.decode(fragment, type=File)
             if not (has_heading and self._put(file)):
                 self.dropped.append(LeftOut(file.path, file.size, OUT_OF_BUDGET))
         self._page.cut = self._page.cut or bool(self.dropped)
 
     def _put(self, file: File) -> bool:
-        """Add a file: whole if it takes no more than a quarter of the room, or if that is little."""
-        if self._page.left < 2 * _LEAST_CONTENT:
-            return False
+        """Add a file; of one that does not fit, its beginning if that is not too little."""
         content = _plain(file.content)
-        room = min(max(self._page.left // 4, 2_000), self._page.left)
         block = _file(file, content, file.truncated)
-        if _size(block) > room:
-            frame = _size(_file(file, "", True)) + 2 * len(_fence(content))
-            if room - frame < _LEAST_CONTENT:
+        if _size(block) > self._page.left:
+            room = self._page.left - _size(_file(file, "", True)) - 2 * len(_fence(content))
+            if room < _LEAST_CONTENT:
                 return False
-            content = _head(content, room - frame)
-            block = _file(file, content, True)
+            block = _file(file, _head(content, room), True)
             self._page.cut = True
         is_in = self._page.add(block)
         self.count += is_in
@@ -130,10 +133,8 @@ class _Files:
 
 
 def _title(answer: Answer) -> str:
-    redactions = answer.context.metadata.get("redactions")
-    marks = " `[REDACTED:<rule>]` stands where a secret was." if redactions else ""
     heading = f"# Context of {answer.agent_type} on {answer.issue_id}\n"
-    return f"{heading}\nThe project as it is now, best files first.{marks}\n"
+    return f"{heading}\nThe project as it is now, best files first.\n"
 
 
 def _project(answer: Answer) -> list[str]:
