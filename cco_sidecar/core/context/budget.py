@@ -65,7 +65,7 @@ class Level:
 
 
 def level_of(sizes: Sequence[int], left: int, one_file: int = ONE_FILE) -> Level:
-    """Find the level at which files of the given sizes fill ``left``: none takes more than that, or than ``one_file``.
+    """Find the level at which files of the given sizes fill ``left``; it is at least ``one_file``, though not all fit.
 
     A quarter is for the first, which are the best, to be whole, where the others keep more than that or are very many.
     """

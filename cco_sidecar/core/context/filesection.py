@@ -59,7 +59,8 @@ class FileSection:
     """Takes files until there is no room left, and remembers what became of each.
 
     When not all fit, each gets as much as the others leave, and none that is big gets so much that a better spread one
-    would be pushed out: it is cut. What the task names, and what is changed, is served first and may take more.
+    would be pushed out: it is cut. What the task names, and what is changed, is served first and may take more; so may
+    the best of the others, as far as the level's favour goes.
     """
 
     _read: Reader
