@@ -6,17 +6,6 @@ from typing import Any
 import msgspec
 
 
-class File(msgspec.Struct, frozen=True):
-    """A file that went in."""
-
-    path: str
-    content: str
-    size: int
-    language: str | None
-    reason: str
-    truncated: bool
-
-
 class Output(msgspec.Struct, frozen=True):
     """What an earlier agent reported."""
 

@@ -30,6 +30,28 @@ _LOOKED_AT = 1_000_000
 Reader = Callable[[str], Text | Unreadable]
 """Gives the text of a file by its path; it may raise to end the gathering."""
 
+Writer = Callable[[Pick, str, Cut, bool, int], bytes]
+"""Writes a file down: which it is, its checksum, what is shown, whether that is not all of it, and its tokens.
+
+It takes no more bytes for the content than JSON does, but for a fence around it.
+"""
+
+
+def in_json(pick: Pick, checksum: str, kept: Cut, is_cut: bool, tokens: int) -> bytes:
+    """Write a file down as a member of ``relevant_files``; ``tokens`` is an estimate."""
+    value = {
+        "path": shown(pick.file.path),
+        "content": kept.content,
+        "last_modified": rfc3339(min(max(pick.file.modified_ns / 1e9, 0), _LAST_SECOND)),
+        "size": pick.file.size,
+        "language": language_of(pick.file.path),
+        "checksum": f"sha256:{checksum}",
+        "reason": pick.reason,
+        "truncated": is_cut,
+        "tokens": tokens,
+    }
+    return encode({**value, "omitted_lines": kept.omitted} if is_cut else value)
+
 
 @frozen
 class Outcome:
@@ -44,7 +66,7 @@ class _Entry:
     """One file as it is in the answer."""
 
     pick: Pick
-    json: bytes = field(repr=False)
+    written: bytes = field(repr=False)
     content_bytes: int
     redactions: int
     cut: bool
@@ -68,18 +90,22 @@ class FileSection:
     _focus: Focus
     _project: Project
     _left: int = field(default=0, init=False)
+    _write: Writer = field(default=in_json, init=False)
+    _least_frame: int = field(default=0, init=False)
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
     _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
-    def take(self, picks: Sequence[Pick], most_bytes: int, one_file: int = ONE_FILE) -> None:
-        """Take the files, given best first and all at once, in at most so many bytes with the commas between them.
+    def take(self, picks: Sequence[Pick], most_bytes: int, one_file: int = ONE_FILE, write: Writer = in_json) -> None:
+        """Take the files, given best first and all at once, in at most so many bytes with a comma after each.
 
         :param one_file: what a file may have, however many there are.
+        :param write: writes each down.
         """
-        self._left = most_bytes
+        self._left, self._write = most_bytes, write
+        self._least_frame = len(write(_NOTHING, "0" * 64, Cut("", []), True, 0)) - len(language_of(""))
         git = self._project.git
         self._diffs = {change.path: change.diff for change in git.changes} if git else {}
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
@@ -97,9 +123,9 @@ class FileSection:
                 continue
             self._put(place, entry)
             if _is_dear(pick):
-                dear_left -= len(entry.json)
+                dear_left -= len(entry.written)
             else:
-                favour = max(favour - level.beyond(len(entry.json)), 0)
+                favour = max(favour - level.beyond(len(entry.written)), 0)
         self._grow(turns)
 
     @property
@@ -110,8 +136,8 @@ class FileSection:
 
     @property
     def fragments(self) -> list[bytes]:
-        """The files as JSON, best first."""
-        return [entry.json for _, entry in sorted(self._entries.items())]
+        """The files as they were written down, best first."""
+        return [entry.written for _, entry in sorted(self._entries.items())]
 
     @property
     def content_bytes(self) -> int:
@@ -130,7 +156,7 @@ class FileSection:
 
     def _put(self, place: int, entry: _Entry) -> None:
         before = self._entries.get(place)
-        self._left -= len(entry.json) + 1 - (len(before.json) + 1 if before else 0)
+        self._left -= len(entry.written) + 1 - (len(before.written) + 1 if before else 0)
         self._entries[place] = entry
 
     def _grow(self, turns: Sequence[tuple[int, Pick]]) -> None:
@@ -139,35 +165,43 @@ class FileSection:
         for place, pick in cut_ones[:_MOST_GROWN]:
             if self._left < _WORTH_GROWING:
                 return
-            entry = self._entry(pick, self._left + len(self._entries[place].json), True)
+            entry = self._entry(pick, self._left + len(self._entries[place].written), True)
             if isinstance(entry, _Entry):
                 self._put(place, entry)
 
     def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | str:
         """Make the entry of a file, in at most ``most`` bytes with a comma, or say why there is none."""
         least = min(pick.file.size, _LEAST_CONTENT)
-        if most < _LEAST_FRAME + len(pick.file.path) + least:
+        if most < self._least_frame + len(pick.file.path) + least:
             return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
-        room = most - 1 - len(_fragment(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
+        room = most - 1 - len(self._write(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
         if room < least:
             return OUT_OF_BUDGET
         text = self._read(pick.file.path)
         if isinstance(text, Unreadable):
             return text.why
-        language = language_of(pick.file.path)
-        why = "" if pick.named else generated_text(language, text.content)
+        why = "" if pick.named else generated_text(language_of(pick.file.path), text.content)
         if why:
             return why
+        entry = self._written(pick, text, room, fill)
+        over = 0 if entry is None else len(entry.written) + 1 - most
+        if over > 0:  # it needs a longer fence
+            entry = self._written(pick, text, room - over, fill)
+        return entry or OUT_OF_BUDGET
+
+    def _written(self, pick: Pick, text: Text, room: int, fill: bool) -> _Entry | None:
+        """Write a file down with content that takes at most ``room`` bytes of JSON; None if that would say nothing."""
         whole = len(encode(text.content)) - 2 <= room
         if not whole and room < _LEAST_CONTENT:
-            return OUT_OF_BUDGET
-        kept = Cut(text.content, []) if whole else self._cut(pick, language, text, room, fill)
+            return None
+        kept = Cut(text.content, []) if whole else self._cut(pick, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
         redactions = text.redactions if whole else min(text.redactions, kept.content.count(_MARK))
-        fragment = _fragment(pick, text.checksum, kept, not whole, tokens_in(size))
-        return _Entry(pick, fragment, size, redactions, not whole)
+        written = self._write(pick, text.checksum, kept, not whole, tokens_in(size))
+        return _Entry(pick, written, size, redactions, not whole)
 
-    def _cut(self, pick: Pick, language: str, text: Text, room: int, fill: bool) -> Cut:
+    def _cut(self, pick: Pick, text: Text, room: int, fill: bool) -> Cut:
+        language = language_of(pick.file.path)
         if pick.file.path not in self._looked_at:
             if sum(self._looked_at.values()) >= _LOOKED_AT:
                 return beginning(text.content, language, room)
@@ -202,21 +236,4 @@ def _most_for(pick: Pick) -> int:
     return _guess(pick) + pick.file.size // 8
 
 
-def _fragment(pick: Pick, checksum: str, kept: Cut, is_cut: bool, tokens: int) -> bytes:
-    """Encode one file; ``tokens`` is an estimate."""
-    value = {
-        "path": shown(pick.file.path),
-        "content": kept.content,
-        "last_modified": rfc3339(min(max(pick.file.modified_ns / 1e9, 0), _LAST_SECOND)),
-        "size": pick.file.size,
-        "language": language_of(pick.file.path),
-        "checksum": f"sha256:{checksum}",
-        "reason": pick.reason,
-        "truncated": is_cut,
-        "tokens": tokens,
-    }
-    return encode({**value, "omitted_lines": kept.omitted} if is_cut else value)
-
-
 _NOTHING = Pick(ProjectFile("", 0, 0), "")
-_LEAST_FRAME = len(_fragment(_NOTHING, "0" * 64, Cut("", []), True, 0)) - len(language_of(""))

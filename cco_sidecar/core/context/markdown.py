@@ -14,23 +14,23 @@ from itertools import accumulate, takewhile
 import msgspec
 from attrs import define, evolve, field
 
-from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
+from cco_sidecar.core.context.answers import Answer, LeftOut, Output
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
 from cco_sidecar.core.context.budget import ONE_FILE
-from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, FileSection
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
+from cco_sidecar.core.context.languages import UNKNOWN, language_of
+from cco_sidecar.core.context.outline.cutting import Cut
 from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
 from cco_sidecar.core.context.secrets import redact
-from cco_sidecar.core.context.selection import Selection
+from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
-_LEAST_CONTENT = 120
 _LEAST_SOURCE = 65_536
 _LEAST_FILE = 1_536
-_FRAME = 600  # what a file takes in JSON beside its content, and more
 _MARK = "[REDACTED:"
 _MARKS = " `[REDACTED:<rule>]` stands where a secret was.\n"
 _MOST_DEPENDENCIES = 30
@@ -55,19 +55,19 @@ def markdown(request: ContextRequest, project: Project, selection: Selection, fi
     page.section("Earlier agents", [line for one in found.context.previous_agent_outputs for line in _output(one)], 5)
     reserve = min(max(page.left // 12, 200), 4096, page.left // 2)
     page.left -= reserve
-    room = page.left + max(page.left // 4, _FRAME)
-    files.take(selection.picks, room, min(max(page.left // 8, _LEAST_FILE), ONE_FILE))
-    written = _Files(page)
-    written.take(files.fragments)
+    if selection.picks:
+        page.add("\n## Files\n")
+        files.take(selection.picks, page.left, min(max(page.left // 8, _LEAST_FILE), ONE_FILE), _file)
+    count = sum(page.add(fragment.decode()) for fragment in files.fragments)
     page.left += reserve + _size(_MARKS)
     if any(_MARK in part for part in page.parts):
         page.parts[0] = page.parts[0].removesuffix("\n") + _MARKS
         page.left -= _size(_MARKS)
-    out = [*written.dropped, *(LeftOut(shown(one.path), one.size, one.why) for one in files.omitted)]
-    count = len(out) + found.omitted_count
-    page.section(f"Left out: {count} files", [_left_out(one) for one in (*out, *found.omitted)], 1)
+    out = [LeftOut(shown(one.path), one.size, one.why) for one in files.omitted]
+    title = f"Left out: {len(out) + found.omitted_count} files"
+    page.section(title, [_left_out(one) for one in (*out, *found.omitted)], 1)
     cut = answer.truncated or files.cut or page.cut
-    return Assembled("".join(page.parts).encode(), cut, written.count)
+    return Assembled("".join(page.parts).encode(), cut, count)
 
 
 @define(eq=False)
@@ -99,37 +99,6 @@ class _Page:
         more = f"- and {len(items) - count} more\n" if count < len(items) else ""
         self.cut = self.cut or bool(more)
         self.add(heading + "".join(items[:count]) + more)
-
-
-@define(eq=False)
-class _Files:
-    """Takes files, best first, while the page has room."""
-
-    _page: _Page
-    count: int = field(default=0, init=False)
-    dropped: list[LeftOut] = field(factory=list, init=False)
-
-    def take(self, fragments: Sequence[bytes]) -> None:
-        has_heading = bool(fragments) and self._page.add("\n## Files\n")
-        for fragment in fragments:
-            file = msgspec.json.decode(fragment, type=File)
-            if not (has_heading and self._put(file)):
-                self.dropped.append(LeftOut(file.path, file.size, OUT_OF_BUDGET))
-        self._page.cut = self._page.cut or bool(self.dropped)
-
-    def _put(self, file: File) -> bool:
-        """Add a file; of one that does not fit, its beginning if that is not too little."""
-        content = _plain(file.content)
-        block = _file(file, content, file.truncated)
-        if _size(block) > self._page.left:
-            room = self._page.left - _size(_file(file, "", True)) - 2 * len(_fence(content))
-            if room < _LEAST_CONTENT:
-                return False
-            block = _file(file, _head(content, room), True)
-            self._page.cut = True
-        is_in = self._page.add(block)
-        self.count += is_in
-        return is_in
 
 
 def _title(answer: Answer) -> str:
@@ -189,12 +158,12 @@ def _output(output: Output) -> list[str]:
     return lines
 
 
-def _file(file: File, content: str, cut: bool) -> str:
-    language = file.language or "text"
-    info = language if _LANGUAGE.fullmatch(language) and language != "unknown" else "text"
-    shortened = ", shortened" if cut else ""
-    heading = f"\n### {_code(file.path)}\n\n{_line(language)}, {file.size} bytes{shortened}: {_line(file.reason)}\n\n"
-    return heading + _fenced(content, info)
+def _file(pick: Pick, _checksum: str, kept: Cut, is_cut: bool, _tokens: int) -> bytes:
+    language = language_of(pick.file.path)
+    info = language if _LANGUAGE.fullmatch(language) and language != UNKNOWN else "text"
+    about = f"{language}, {pick.file.size} bytes{', shortened' if is_cut else ''}: {_line(pick.reason)}"
+    block = f"\n### {_code(shown(pick.file.path))}\n\n{about}\n\n{_fenced(_plain(kept.content), info)}"
+    return block.encode()
 
 
 def _left_out(one: LeftOut) -> str:
