@@ -194,7 +194,10 @@ class Publishing(Hot):
 
     def published(self, published: Published) -> None:
         """Tell the publisher."""
-        self._answer(202, _encode(publish_answer(self._caller.project.hub, published)))
+        try:
+            self._answer(202, _encode(publish_answer(self._caller.project.hub, published)))
+        except Exception:  # noqa: BLE001 - as an errback would, which costs each answer more
+            self.failed(Failure())
 
 
 class Waiting(Hot):
@@ -212,7 +215,7 @@ class Waiting(Hot):
         except Refusal:
             self.failed(Failure())
             return
-        self._waiting.addCallback(self.answered).addErrback(self.failed)
+        self._waiting.addCallbacks(self.answered, self.failed)
 
     def hung_up(self) -> None:
         """The peer is gone: its place is free at once."""
@@ -220,10 +223,15 @@ class Waiting(Hot):
 
     def answered(self, answer: Answer) -> None:
         """Give what came."""
+        try:
+            self._give(answer)
+        except Exception:  # noqa: BLE001 - as above
+            self.failed(Failure())
+
+    def _give(self, answer: Answer) -> None:
         if answer.delivery is not None:
             if self._connection.in_hand is not self:
                 answer.delivery.lost()
                 return
             self._connection.receipts.carry(answer.delivery)
-        body = self._answering.events.waited(self._caller.project.hub, answer)
-        self._answer(200, body)
+        self._answer(200, self._answering.events.waited(self._caller.project.hub, answer))

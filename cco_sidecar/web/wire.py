@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.web.http import parse_qs
 
 from cco_sidecar.core.identifiers import event_type
@@ -26,13 +26,20 @@ from cco_sidecar.web.root import FrontDoor, fit_for_logs
 from cco_sidecar.web.routing import Gate, Route
 
 MOST_REMEMBERED = 4096
-"""So many request lines, and so many header blocks; with the longest, some 30 MiB together."""
+"""So many heads, request lines and header blocks; with the longest, some 60 MiB together, with usual ones 10."""
 _NO_PATH: Mapping[str, str] = {}
 _BEARER = b"Bearer "
 
 T = TypeVar("T")
 
 _decode_event = msgspec.json.Decoder(EventRequest).decode
+
+
+@frozen
+class _Head:
+    line: Line
+    caller: Caller
+    length: int
 
 
 @define(eq=False)
@@ -45,7 +52,8 @@ class Wire:
     _publish: Route
     _wait: Route
     _answering: Answering
-    _lines: dict[bytes, Line] = field(factory=dict)
+    _heads: dict[bytes, _Head] = field(factory=dict)
+    _lines: dict[bytes, Line] = field(factory=dict)  # of heads that differ in the length of the body alone, or the line
     _callers: dict[bytes, Caller] = field(factory=dict)
 
     def take(self, connection: Connection, data: bytes) -> bool:
@@ -53,19 +61,27 @@ class Wire:
         end = data.find(b"\r\n\r\n")
         if end < 0 or connection.site.draining or connection.has_unsent:
             return False
-        head, length = split_length(data[:end])
-        if len(data) != end + 4 + (length or 0):
+        text = data[:end]
+        head = self._heads.get(text) or self._read(text)
+        if head is None or len(data) != end + 4 + head.length or not self._is_welcome(head.line, head.caller):
             return False
-        first, _, rest = head.partition(b"\r\n")
-        line = self._lines.get(first) or self._read_line(first)
-        caller = self._callers.get(rest) or self._read_headers(rest)
-        if line is None or caller is None or not self._is_welcome(line, caller):
-            return False
-        if line.is_publish:
-            return bool(length) and self._take_publish(connection, line, caller, data[end + 4 :])
-        return length is None and self._take_wait(connection, line, caller)
+        if head.line.is_publish:
+            return self._take_publish(connection, head.line, head.caller, data[end + 4 :])
+        return self._take_wait(connection, head.line, head.caller)
 
     # What a head says is worked out once, for its sender says it again and again
+
+    def _read(self, text: bytes) -> _Head | None:
+        without, length = split_length(text)
+        first, _, rest = without.partition(b"\r\n")
+        line = self._lines.get(first) or self._read_line(first)
+        caller = self._callers.get(rest) or self._read_headers(rest)
+        if line is None or caller is None or line.is_publish != bool(length) or (length == 0):
+            return None
+        head = _Head(line, caller, length or 0)
+        if first in self._lines and rest in self._callers:
+            _remember(self._heads, text, head)
+        return head
 
     def _read_line(self, text: bytes) -> Line | None:
         read = parse_request_line(text)
@@ -146,7 +162,7 @@ class Wire:
         asked = Publishing(self._answering, connection, line, caller, allowance)
         connection.receipts.settle()
         connection.begin(asked)
-        caller.project.hub.accept(draft).addCallback(asked.published).addErrback(asked.failed)
+        caller.project.hub.accept(draft).addCallbacks(asked.published, asked.failed)
         return True
 
     def _take_wait(self, connection: Connection, line: Line, caller: Caller) -> bool:
