@@ -734,3 +734,7 @@ def test_lock_and_vendored_files_by_name(repository: Path, gatherings: Gathering
     assert next(one["size"] for one in answer["omitted"] if one["path"] == "uv.lock") == 999
     assert not answer["truncated"]
     assert "uv.lock" in contents(gatherings.body(repository, task="why is uv.lock so odd?"))
+    put(repository, "uv.lock", "y" * 999)
+    put(repository, "app.py", "changed = 1\n")
+    changes = gatherings.body(repository)["context"]["git_context"]["uncommitted_changes"]
+    assert {one["path"]: bool(one["diff"]) for one in changes} == {"uv.lock": False, "app.py": True}
