@@ -3,12 +3,14 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
-from cco_sidecar.cli import transport
-from cco_sidecar.cli.transport import BrokenError, Request, Server, TimedOutError, UnreachableError, parse_server, send
+from cco_sidecar.client import transport
+from cco_sidecar.client.server import Server, parse_server
+from cco_sidecar.client.transport import BrokenError, Pool, TimedOutError, UnreachableError
+from cco_sidecar.client.values import Request
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def answering(answer: bytes, host: str = "127.0.0.1", *, keep_open: bool = False
 
 def got(server: Server, *, method: str = "GET", seconds: float | None = 5.0) -> tuple[int, bytes]:
     """Give status and body."""
-    with send(server, Request(method, "/", {}, None, seconds)) as stream:
+    with closing(Pool(server)) as pool, pool.send(Request(method, "/"), {}, seconds) as stream:
         return stream.status, stream.body()
 
 
@@ -74,6 +76,7 @@ def test_head_has_no_body() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ncut",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
         b"HTTP/1.1 200 OK\r\nX: cut",
@@ -89,7 +92,7 @@ def test_broken(answer: bytes) -> None:
 
 def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer has a largest size."""
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 10)
+    monkeypatch.setattr(transport, "MOST_ANSWER_BYTES", 10)
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 11) as server, pytest.raises(BrokenError):
         got(server)
 
@@ -103,8 +106,10 @@ def test_deadline(answer: bytes) -> None:
 
 def test_streaming() -> None:
     """A body can be read while it comes."""
-    request = Request("GET", "/", {}, None, None)
-    with answering(b"HTTP/1.1 200 OK\r\n\r\nfirst", keep_open=True) as server, send(server, request) as stream:
+    with (
+        answering(b"HTTP/1.1 200 OK\r\n\r\nfirst", keep_open=True) as server,
+        Pool(server).send(Request("GET", "/"), {}, None) as stream,
+    ):
         assert next(stream.pieces) == b"first"
 
 
@@ -126,11 +131,9 @@ def test_unreachable() -> None:
 
 def test_early_refusal_of_a_large_body() -> None:
     """A sidecar that refuses before it has read the whole body is still heard."""
-    answer, request = (
-        b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno",
-        Request("POST", "/", {}, b"x" * (1 << 20), 5.0),
-    )
-    with answering(answer) as server, send(server, request) as stream:
+    answer = b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno"
+    request = Request("POST", "/", b"x" * (1 << 20))
+    with answering(answer) as server, Pool(server).send(request, {}, 5.0) as stream:
         assert (stream.status, stream.body()) == (413, b"no")
 
 
