@@ -2,7 +2,8 @@
 
 The sidecar keeps a place for each agent; so a process that starts anew goes on where the last one was. It moves on
 when it sees that an answer arrived. What it cannot see (a proxy in between, its own restart) the client settles: it
-says with ``ack`` what it has, and after a try whose answer may be lost it asks by its own cursor (``since``).
+says with ``ack`` what it has, and after an answer that may be lost it asks by its own cursor (``since``), until it has
+caught up.
 """
 
 import threading
@@ -61,6 +62,7 @@ class Standing:
     def __init__(self, since: str | None = None) -> None:
         self._lock = threading.Lock()
         self._is_own = since is not None
+        self._is_doubtful = False  # the sidecar may believe us to be further than we are
         self._cursor = since
         self._had: dict[str, None] = {}
         self._pending: deque[Event] = deque()
@@ -78,7 +80,8 @@ class Standing:
         :param is_doubtful: the answer to the wait before may have been lost on its way.
         """
         with self._lock:
-            if self._is_own or (is_doubtful and self._cursor is not None):
+            self._is_doubtful = self._is_doubtful or is_doubtful
+            if self._is_own or (self._is_doubtful and self._cursor is not None):
                 return {"since": self._cursor}
             return {"ack": self._cursor}
 
@@ -87,7 +90,7 @@ class Standing:
         with self._lock:
             is_ours = not self._is_own and self._cursor is not None
             if is_ours:
-                self._cursor = None
+                self._cursor, self._is_doubtful = None, False
             return is_ours
 
     def take(self, answer: Mapping[str, Any]) -> None:
@@ -100,6 +103,8 @@ class Standing:
             while len(self._had) > _REMEMBERED:
                 del self._had[next(iter(self._had))]
             self._cursor = answer.get("next_cursor") or self._cursor
+            if (answer["events"] or answer.get("timeout")) and not answer.get("more_available"):
+                self._is_doubtful = False  # we have all that there was, and so all that it can have given us
             self._gap = self._gap or bool(answer.get("gap"))
             self.replay = answer.get("replay")
 

@@ -6,6 +6,7 @@ from cco_sidecar.client.values import Json, Pause, Request, Steps, build, route
 from cco_sidecar.client.waiting import LONGEST_WAIT_MS, Events, Standing, Wanted
 
 _SHORTEST_WAIT_MS = 1000
+_SHORTEST_SECONDS = 0.001  # the sidecar counts in milliseconds
 _MARGIN_SECONDS = 10.0
 """So long before its token's end a wait comes back, so that it is answered, and not refused."""
 _FIRST_PAUSE_SECONDS = 0.05
@@ -20,7 +21,7 @@ def wait(desk: Desk, wanted: Wanted, standing: Standing, timeout_ms: int, limit:
         answer = yield from _one_wait(desk, wanted, standing, deadline, limit)
         standing.take(answer)
         left = deadline - desk.monotonic()
-        if left <= 0 or standing.replay not in {None, "running"}:
+        if left < _SHORTEST_SECONDS or standing.replay not in {None, "running"}:
             break
         if not (answer["events"] or answer.get("timeout") or answer.get("gap")):
             # Ended before its time: the sidecar stops, or another wait on the same place has taken over.
