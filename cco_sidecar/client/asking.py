@@ -100,6 +100,14 @@ class Desk:
         self._standings: dict[Wanted, Standing] = {}
         self._lock = threading.Lock()
 
+    def first_context(self) -> dict[str, Any] | None:
+        """Read the context that the sidecar put beside the token at the agent's start."""
+        try:
+            found = None if self.context_file is None else json.loads(self.context_file.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def new_key(self) -> str:
         """Make an Idempotency-Key: one for a call, however often it is sent."""
         return os.urandom(16).hex()

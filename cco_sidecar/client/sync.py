@@ -22,7 +22,7 @@ from cco_sidecar.client.transport import (
     TimedOutError,
     UnreachableError,
 )
-from cco_sidecar.client.values import Answer, Event, Pause, Query, Send, Steps, Trouble, build
+from cco_sidecar.client.values import Answer, Event, Json, Pause, Query, Send, Steps, Trouble, build
 from cco_sidecar.client.waiting import LONGEST_WAIT_MS, Standing, Wanted, types_of
 from cco_sidecar.client.waits import fill
 
@@ -169,6 +169,10 @@ class Client:
         except (UnreachableError, BrokenError, TimedOutError) as error:
             self._check_open()
             raise failure_of(self.desk, asked, _trouble(error)) from error
+
+    def first_context(self) -> Json | None:
+        """Give the context that a spawned agent has from its start (``CONTEXT_FILE``); None if there is none."""
+        return self.desk.first_context()
 
     # The calls
 

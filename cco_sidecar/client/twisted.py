@@ -41,7 +41,7 @@ from cco_sidecar.client.keeping import HEARTBEAT_SECONDS, Held, goes_on
 from cco_sidecar.client.settings import Settings, settings_of
 from cco_sidecar.client.sync import warn_of_gap
 from cco_sidecar.client.transport import CONNECT_SECONDS, MOST_IDLE
-from cco_sidecar.client.values import MOST_ANSWER_BYTES, Answer, Event, Pause, Send, Steps, Trouble
+from cco_sidecar.client.values import MOST_ANSWER_BYTES, Answer, Event, Json, Pause, Send, Steps, Trouble
 from cco_sidecar.client.waiting import LONGEST_WAIT_MS, Standing, Wanted, types_of
 from cco_sidecar.client.waits import fill
 
@@ -199,6 +199,10 @@ class Client:
         body = _Body()
         response.deliverBody(body)
         return Answer(response.code, headers, await body.whole)
+
+    def first_context(self) -> Json | None:
+        """Give the context that a spawned agent has from its start (``CONTEXT_FILE``); None if there is none."""
+        return self.desk.first_context()
 
     # The calls
 

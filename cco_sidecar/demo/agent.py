@@ -5,14 +5,12 @@ stores a result and publishes its own event. Nobody's call in time is no failure
 and publishes nothing, for nothing was done. Standard library only: a hundred of these may start at once.
 """
 
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from cco_sidecar.client import Client, Context, NotConfigured, SidecarError
@@ -45,7 +43,6 @@ class ScriptedAgent:
         self._issue = environ["ISSUE_ID"]
         self._task = environ.get("TASK", "")
         self._part = part_of(environ["AGENT_TYPE"])
-        self._context_file = Path(environ["CONTEXT_FILE"])
         self._called_by = began + CALLED_WITHIN_SECONDS
         left = began + REQUESTS_SECONDS - time.monotonic()
         self._client = Client(environ=environ, patience_seconds=REQUESTS_SECONDS, lifetime_seconds=left)
@@ -133,11 +130,9 @@ class ScriptedAgent:
         }
 
     def _was_given_context(self) -> bool:
-        try:
-            found = json.loads(self._context_file.read_bytes())
-        except (OSError, ValueError):
-            return False
-        return bool(found["issue_id"] == self._issue and found["agent_type"] == self._part.agent_type)
+        found = self._client.first_context()
+        mine = (self._issue, self._part.agent_type)
+        return found is not None and (found.get("issue_id"), found.get("agent_type")) == mine
 
     def _store(self, result: Mapping[str, Any]) -> str:
         answer = self._client.store_result(result)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -9,7 +10,7 @@ import pytest
 
 from cco_sidecar.client import transport
 from cco_sidecar.client.server import Server, parse_server
-from cco_sidecar.client.transport import BrokenError, Pool, TimedOutError, UnreachableError
+from cco_sidecar.client.transport import BrokenError, Pool, StaleError, TimedOutError, UnreachableError
 from cco_sidecar.client.values import Request
 
 
@@ -143,3 +144,149 @@ def test_parse_server() -> None:
     assert parse_server("http://h") == Server("http", "h", 80, "")
     assert parse_server("localhost:3001") == Server("http", "localhost", 3001, "")
     assert parse_server("http://[::1]:5").authority == "[::1]:5"
+
+
+@contextmanager
+def serving(*answers: bytes) -> Iterator[tuple[Server, list[int]]]:
+    """Listen; answer requests in turn, and after b"" close. Gives how many requests each connection has had."""
+    had: list[int] = []
+    left = list(answers)
+
+    def serve(listening: socket.socket) -> None:
+        while left:
+            connection, _ = listening.accept()
+            had.append(0)
+            with connection:
+                while left and connection.recv(1 << 16):
+                    had[-1] += 1
+                    if not (answer := left.pop(0)):
+                        break
+                    connection.sendall(answer)
+                    if left and not left[0]:
+                        left.pop(0)
+                        break
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield Server("http", "127.0.0.1", listening.getsockname()[1], ""), had
+        left.clear()
+        with socket.create_connection(listening.getsockname()):
+            pass
+        thread.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def ask(pool: Pool) -> bytes:
+    """Ask once, and read it all."""
+    with pool.send(Request("GET", "/"), {}, 5.0) as stream:
+        return stream.body()
+
+
+def test_connections_are_kept() -> None:
+    """One request after the other uses the same connection, whatever the form of the body."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    with serving(OK, chunked, b"HTTP/1.1 304 Same\r\n\r\n", OK) as (server, had), closing(Pool(server)) as pool:
+        assert [ask(pool) for _ in range(4)] == [b"hi", b"hi", b"", b"hi"]
+        assert had == [4]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        OK + b"more than was said",
+    ],
+)
+def test_connections_that_cannot_be_kept(last: bytes) -> None:
+    """After an answer that ends the connection, or says more than it should, the next request has a new one."""
+    with serving(last, OK) as (server, had), closing(Pool(server)) as pool:
+        ask(pool)
+        pool_is_empty = not pool._idle
+        assert pool_is_empty
+        assert had == [1]
+
+
+def test_half_read_answer_is_not_kept() -> None:
+    """What was not read to its end would be the beginning of the next answer."""
+    with serving(OK) as (server, _), closing(Pool(server)) as pool:
+        with pool.send(Request("GET", "/"), {}, 5.0):
+            pass
+        assert not pool._idle
+
+
+def test_closed_meanwhile() -> None:
+    """A kept connection that the other end has closed is not used again."""
+    with serving(OK, b"", OK) as (server, had), closing(Pool(server)) as pool:
+        ask(pool)
+        (kept,) = pool._idle
+        while not kept.is_stale():
+            pass
+        assert ask(pool) == b"hi"
+        assert had == [1, 1]
+
+
+def test_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it closes just then, that is told apart from an answer that was cut off."""
+    with serving(OK, b"", OK) as (server, _), closing(Pool(server)) as pool:
+        ask(pool)
+        monkeypatch.setattr(type(pool._idle[0]), "is_stale", lambda _: False)
+        with pytest.raises(StaleError):
+            ask(pool)
+        assert ask(pool) == b"hi"
+
+
+def test_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sidecar ends idle connections: before that they are not used any more."""
+    with serving(OK, OK) as (server, had), closing(Pool(server)) as pool:
+        ask(pool)
+        monkeypatch.setattr(transport, "_KEPT_SECONDS", -1.0)
+        assert pool._idle[0].is_stale()
+        assert had == [1]
+
+
+def test_fresh() -> None:
+    """A stream has a connection of its own."""
+    with serving(OK, b"", OK) as (server, had), closing(Pool(server)) as pool:
+        ask(pool)
+        with pool.send(Request("GET", "/"), {}, None, is_fresh=True) as stream:
+            assert stream.body() == b"hi"
+        assert had == [1, 1]
+
+
+def test_another_server() -> None:
+    """When the sidecar has come back elsewhere, nothing is kept of where it was."""
+    with serving(OK) as (server, _), serving(OK) as (other, had), closing(Pool(server)) as pool:
+        ask(pool)
+        pool.server = other
+        assert not pool._idle
+        ask(pool)
+        assert had == [1]
+
+
+def test_close_ends_what_waits() -> None:
+    """Closing the pool ends a request that is waiting in another thread, and lets no other begin."""
+    with answering(b"", keep_open=True) as server:
+        pool = Pool(server)
+        threading.Timer(0.05, pool.close).start()
+        began = time.monotonic()
+        with pytest.raises(BrokenError):
+            ask(pool)
+        assert time.monotonic() - began < 4
+        with pytest.raises(BrokenError, match="closed"):
+            ask(pool)
+
+
+def test_many_idle_are_not_kept() -> None:
+    """However many threads there were, a few connections are kept."""
+    with serving(*[OK] * 20) as (server, _):
+        pool = Pool(server)
+        connections = [pool._take(is_fresh=False) for _ in range(12)]
+        for connection in connections:
+            pool._put_back(connection, keep=True)
+        assert len(pool._idle) == transport.MOST_IDLE
+        pool.close()
+        assert not pool._idle

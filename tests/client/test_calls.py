@@ -1,0 +1,259 @@
+"""Each call asks what the contract says, and gives what it says is answered."""
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import cco_sidecar.client
+import cco_sidecar.client.twisted
+from cco_sidecar.client import Client, NotConfigured, calls
+from cco_sidecar.client.asking import Desk
+from cco_sidecar.client.settings import Identity
+from cco_sidecar.client.values import Steps
+from tests.client.driving import World, answered, refused
+
+Call = Callable[[Desk], Steps[Any]]
+ME = {"agent_id": "a-1", "agent_type": "python-specialist", "issue_id": "issue-1", "project_id": "p"}
+KEYED = True
+
+CASES: list[tuple[Call, str, Any, bool]] = [
+    (
+        lambda d: calls.publish_event(d, "custom_event", "coordination", {"message": "checkpoint"}),
+        "POST /api/events/custom_event",
+        {"topic": "coordination", "data": {"message": "checkpoint"}},
+        KEYED,
+    ),
+    (
+        lambda d: calls.publish_event(
+            d, "x", "t", correlation_id="c", ttl_seconds=5, priority="high", references=("e-1",)
+        ),
+        "POST /api/events/x",
+        {
+            "topic": "t",
+            "data": None,
+            "correlation_id": "c",
+            "ttl_seconds": 5,
+            "priority": "high",
+            "references": ["e-1"],
+        },
+        KEYED,
+    ),
+    (
+        lambda d: calls.list_events(d, type="x", limit=5, order="asc"),
+        "GET /api/events?type=x&limit=5&order=asc",
+        None,
+        False,
+    ),
+    (lambda d: calls.get_event(d, "evt-1"), "GET /api/events/evt-1", None, False),
+    (
+        lambda d: calls.store_result(d, {"status": "success"}),
+        "POST /api/results",
+        {**ME, "result": {"status": "success"}},
+        KEYED,
+    ),
+    (
+        lambda d: calls.list_results(d, issue="i", status="failed"),
+        "GET /api/results?issue=i&status=failed",
+        None,
+        False,
+    ),
+    (lambda d: calls.get_result(d, "test-engineer"), "GET /api/results/issue-1/test-engineer", None, False),
+    (lambda d: calls.get_result(d, "t", "i"), "GET /api/results/i/t", None, False),
+    (lambda d: calls.get_result_by_id(d, "res-1"), "GET /api/results/id/res-1", None, False),
+    (
+        lambda d: calls.spawn_agent(d, "test-engineer", "Test it", runner="demo", environment={"A": "1"}),
+        "POST /api/agents/spawn",
+        {
+            "agent_type": "test-engineer",
+            "issue_id": "issue-1",
+            "task": "Test it",
+            "runner": "demo",
+            "environment": {"A": "1"},
+        },
+        KEYED,
+    ),
+    (lambda d: calls.list_agents(d, status="running"), "GET /api/agents?status=running", None, False),
+    (calls.get_agent, "GET /api/agents/a-1", None, False),
+    (
+        lambda d: calls.kill_agent(d, "a-2", force=True),
+        "DELETE /api/agents/a-2?force=true&timeout_seconds=30",
+        None,
+        False,
+    ),
+    (calls.heartbeat, "POST /api/agents/a-1/heartbeat", {}, False),
+    (
+        lambda d: calls.claim(d, "src/**", 60, wait=5000),
+        "POST /api/claims?wait=5000",
+        {"resources": ["src/**"], "ttl_seconds": 60, "mode": "exclusive"},
+        KEYED,
+    ),
+    (
+        lambda d: calls.claim(d, ["a", "name:b"], mode="shared"),
+        "POST /api/claims",
+        {"resources": ["a", "name:b"], "ttl_seconds": 60, "mode": "shared"},
+        KEYED,
+    ),
+    (lambda d: calls.renew(d, "clm-1"), "POST /api/claims/clm-1/renew", {}, False),
+    (calls.list_claims, "GET /api/claims", None, False),
+    (lambda d: calls.add_task(d, {"type": "review"}), "POST /api/tasks", {"type": "review"}, KEYED),
+    (
+        lambda d: calls.claim_task(d, "review", issue="i", lease_seconds=9, wait=100),
+        "POST /api/tasks/claim?wait=100",
+        {"types": ["review"], "issue": "i", "lease_seconds": 9},
+        KEYED,
+    ),
+    (calls.claim_task, "POST /api/tasks/claim", {"lease_seconds": 300}, KEYED),
+    (calls.list_tasks, "GET /api/tasks", None, False),
+    (
+        lambda d: calls.checkpoint(d, "tsk-1", 7, {"step": 2}),
+        "POST /api/tasks/tsk-1/checkpoint",
+        {"fence": 7, "checkpoint": {"step": 2}},
+        KEYED,
+    ),
+    (
+        lambda d: calls.complete(d, "tsk-1", 7, {"ok": True}),
+        "POST /api/tasks/tsk-1/complete",
+        {"fence": 7, "result": {"ok": True}},
+        KEYED,
+    ),
+    (lambda d: calls.release_task(d, "tsk-1", 7), "POST /api/tasks/tsk-1/release", {"fence": 7}, KEYED),
+    (lambda d: calls.save_checkpoint(d, {"step": 2}), "PUT /api/agents/a-1/checkpoint", {"step": 2}, False),
+    (calls.load_checkpoint, "GET /api/agents/a-1/checkpoint", None, False),
+    (lambda d: calls.briefing(d, 2000), "GET /api/agents/a-1/briefing?budget_tokens=2000", None, False),
+    (
+        lambda d: calls.send_message(d, "a-2", "look", kind="steer", ack=True),
+        "POST /api/messages",
+        {"to": "a-2", "kind": "steer", "body": "look", "ack": True},
+        KEYED,
+    ),
+    (calls.list_messages, "GET /api/messages", None, False),
+    (lambda d: calls.get_message(d, "m-1"), "GET /api/messages/m-1", None, False),
+    (calls.health, "GET /health", None, False),
+]
+
+
+@pytest.mark.parametrize(("call", "line", "body", "keyed"), CASES, ids=[case[1] for case in CASES])
+def test_request(call: Call, line: str, body: Any, keyed: bool) -> None:
+    """Method, path, body and key are the contract's, and the answer is given as it is."""
+    world = World()
+    assert world.do(call(world.desk()), answered({"said": "so"})) == {"said": "so"}
+    (asked,) = world.asked
+    assert f"{asked.method} {asked.target}" == line
+    assert (None if asked.body is None else json.loads(asked.body)) == body
+    assert ("Idempotency-Key" in asked.headers) is keyed
+    assert asked.repeatable
+
+
+def test_one_key_for_a_call() -> None:
+    """Each call has a key of its own; a key that is given is sent."""
+    world = World()
+    desk = world.desk()
+    for key in (None, None, "mine"):
+        world.do(calls.publish_event(desk, "x", "t", idempotency_key=key), answered({}))
+    first, second, third = (it.headers["Idempotency-Key"] for it in world.asked)
+    assert first != second
+    assert third == "mine"
+
+
+def test_nothing_there() -> None:
+    """What may be missing is None, and giving back what is gone is no error."""
+    world = World()
+    desk = world.desk()
+    assert world.do(calls.claim_task(desk), answered(None, 204)) is None
+    assert world.do(calls.load_checkpoint(desk), refused(404, "NOT_FOUND")) is None
+    assert world.do(calls.load_checkpoint(desk), answered(None, 204)) is None
+    assert world.do(calls.save_checkpoint(desk, {}), answered(None, 204)) is None
+    assert world.do(calls.complete(desk, "tsk-1", 1), answered(None, 204)) is None
+    world.do(calls.release(desk, "clm-1"), refused(404, "NOT_FOUND"))
+    world.do(calls.release(desk, "clm-1"), answered({"released": True}))
+
+
+@pytest.mark.parametrize("call", [calls.heartbeat, calls.get_context, lambda d: calls.store_result(d, {})])
+def test_without_identity(call: Call) -> None:
+    """Who is nobody is told what is missing, before anything is sent."""
+    world = World()
+    desk = world.desk()
+    desk.identity = Identity()
+    with pytest.raises(NotConfigured, match=r"AGENT_ID|ISSUE_ID"):
+        world.do(call(desk))
+    assert world.asked == []
+
+
+# Context
+
+CONTEXT = {"issue_id": "issue-1", "context": {"relevant_files": []}}
+
+
+def test_context_is_kept() -> None:
+    """An unchanged context is not sent again; nobody who changes what was given changes what is kept."""
+    world = World()
+    desk = world.desk()
+    first = world.do(calls.get_context(desk, task="x y"), answered(CONTEXT, ETag='"one"'))
+    first["context"].clear()
+    second = world.do(calls.get_context(desk, task="x y"), answered(None, 304, ETag='"one"'))
+    assert [it.target for it in world.asked] == ["/api/context/issue-1/python-specialist?task=x+y"] * 2
+    assert [it.headers.get("If-None-Match") for it in world.asked] == [None, '"one"']
+    assert second == CONTEXT
+    assert (first.is_unchanged, second.is_unchanged) == (False, True)
+    assert second.size_bytes == len(json.dumps(CONTEXT))
+    third = world.do(calls.get_context(desk, task="x y"), answered({**CONTEXT, "n": 1}, ETag='"two"'))
+    assert (third["n"], third.etag) == (1, '"two"')
+
+
+def test_contexts_that_are_kept_are_bounded() -> None:
+    """A client remembers a few contexts, not all that it ever had."""
+    world = World()
+    desk = world.desk()
+    for number in range(10):
+        world.do(calls.get_context(desk, task=str(number)), answered(CONTEXT, ETag='"one"'))
+    assert len(desk.contexts) == 4
+    world.do(calls.get_context(desk, task="0"), answered(CONTEXT, ETag='"one"'))
+    assert "If-None-Match" not in world.asked[-1].headers
+
+
+def test_context_as_markdown() -> None:
+    """For a prompt there is a text."""
+    world = World()
+    text = world.do(
+        calls.get_context_markdown(world.desk(), budget_tokens=500), answered()._replace(body="# Schön".encode())
+    )
+    assert text == "# Schön"
+    assert world.asked[0].target == "/api/context/issue-1/python-specialist?budget_tokens=500&format=markdown"
+    assert world.asked[0].headers["Accept"] == "text/markdown"
+
+
+# One surface
+
+PUBLIC = sorted(
+    name
+    for name, found in vars(calls).items()
+    if inspect.isfunction(found) and found.__module__ == calls.__name__ and not name.startswith("_")
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_both_clients_have_every_call(name: str) -> None:
+    """A call is the same in both clients, with its text and its parameters."""
+    call = getattr(calls, name)
+    wanted = list(inspect.signature(call).parameters.values())[1:]
+    for kind in (Client, cco_sidecar.client.twisted.Client):
+        method = getattr(kind, name)
+        assert method.__doc__ == call.__doc__ is not None
+        assert list(inspect.signature(method).parameters.values())[1:] == wanted
+
+
+def test_both_clients_have_nothing_else() -> None:
+    """What goes on in both is named the same, too."""
+    blocking = {name for name in vars(Client) if not name.startswith("_")}
+    deferring = {name for name in vars(cco_sidecar.client.twisted.Client) if not name.startswith("_")}
+    assert deferring - blocking == set()
+    assert blocking - deferring == {"follow", "is_closed", "pause", "seconds_left", "server"}
+
+
+def test_functions() -> None:
+    """What the package exports is there, and documented."""
+    for name in cco_sidecar.client.__all__:
+        assert getattr(cco_sidecar.client, name).__doc__, name
