@@ -45,6 +45,7 @@ class FakeSidecar(Resource):
 
     def render(self, request: Request) -> Any:
         """Keep the request and answer it."""
+        assert request.content is not None
         body = request.content.read()
         self.asked.append((request.method.decode(), request.uri.decode(), json.loads(body) if body else None))
         self.tokens.append(request.getHeader("Authorization") or "")
@@ -76,7 +77,8 @@ class Failing:
             failed: Deferred[Any] = Deferred()
             failed.errback(self._failures.pop(0))
             return failed
-        return self._then.request(*args, **kwargs)
+        then: Deferred[Any] = self._then.request(*args, **kwargs)  # type: ignore[attr-defined]  # made at run time
+        return then
 
 
 class TwistedClientTests(SynchronousTestCase):
