@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cco_sidecar.client.asking import Desk, Kept, ask, object_of
-from cco_sidecar.client.errors import NotConfigured, NotFound
+from cco_sidecar.client.errors import Conflict, NotConfigured, NotFound
 from cco_sidecar.client.values import Answer, Event, Json, Query, Request, Steps, build, route
 from cco_sidecar.client.waiting import Events, Standing, Wanted, types_of
+from cco_sidecar.client.waits import slices
 from cco_sidecar.client.waits import wait as wait_at
 
 GATHER_SECONDS = 120.0
@@ -204,9 +205,7 @@ def get_context_markdown(
 ) -> Steps[str]:
     """Give the context as Markdown, for a prompt."""
     query = {"task": task, "budget_tokens": budget_tokens, "format": "markdown"}
-    asked = build("GET", _context_path(desk, issue_id, agent_type), query=query, seconds=GATHER_SECONDS)
-    answer = yield from ask(desk, asked._replace(headers={"Accept": "text/markdown"}))
-    return answer.body.decode("utf-8", "replace")
+    return (yield from _get_markdown(desk, _context_path(desk, issue_id, agent_type), query))
 
 
 def store_result(
@@ -299,7 +298,7 @@ def claim(
     desk: Desk,
     /,
     resources: str | Sequence[str],
-    ttl_seconds: int = 60,
+    ttl_seconds: int = 600,
     *,
     mode: str = "exclusive",
     wait: int | None = None,
@@ -314,12 +313,21 @@ def claim(
     """
     names = [resources] if isinstance(resources, str) else list(resources)
     body = {"resources": names, "ttl_seconds": ttl_seconds, "mode": mode}
-    return (yield from _post(desk, route("api", "claims"), body, idempotency_key, wait))
+    refused: Conflict | None = None
+    for milliseconds in slices(desk, wait):
+        try:
+            return (yield from _post(desk, route("api", "claims"), body, idempotency_key, milliseconds))
+        except Conflict as conflict:
+            refused = conflict
+    assert refused is not None  # there is at least one slice
+    raise refused
 
 
-def renew(desk: Desk, /, claim_id: str) -> Steps[Json]:
-    """Keep a claim for another while."""
-    return (yield from _post_again(desk, route("api", "claims", claim_id, "renew"), {}))
+def renew(desk: Desk, /, claim_id: str, ttl_seconds: int | None = None) -> Steps[Json]:
+    """Keep a claim for so long from now, or as long as before."""
+    return (
+        yield from _post_again(desk, route("api", "claims", claim_id, "renew"), _given({"ttl_seconds": ttl_seconds}))
+    )
 
 
 def release(desk: Desk, /, claim_id: str) -> Steps[None]:
@@ -356,9 +364,12 @@ def claim_task(
     """
     names = [types] if isinstance(types, str) else None if types is None else list(types)
     body = {"lease_seconds": lease_seconds, **_given({"types": names, "issue": issue})}
-    asked = _posted(desk, route("api", "tasks", "claim"), body, idempotency_key, wait)
-    answer = yield from ask(desk, asked)
-    return None if answer.status == 204 else object_of(answer)
+    for milliseconds in slices(desk, wait):
+        asked = _posted(desk, route("api", "tasks", "claim"), body, idempotency_key, milliseconds)
+        answer = yield from ask(desk, asked)
+        if answer.status != 204:
+            return object_of(answer)
+    return None
 
 
 def list_tasks(desk: Desk, /, **selection: str | int | None) -> Steps[Json]:
@@ -366,22 +377,35 @@ def list_tasks(desk: Desk, /, **selection: str | int | None) -> Steps[Json]:
     return (yield from _get(desk, route("api", "tasks"), selection))
 
 
-def checkpoint(desk: Desk, /, task_id: str, fence: int, checkpoint: object) -> Steps[Json | None]:
-    """Keep how far a task is, for whoever goes on with it.
+def get_task(desk: Desk, /, task_id: str) -> Steps[Json]:
+    """Give a task, whole, and how it stands."""
+    return (yield from _get(desk, route("api", "tasks", task_id)))
+
+
+def checkpoint(
+    desk: Desk, /, task_id: str, fence: int, checkpoint: object = None, *, lease_seconds: int | None = None
+) -> Steps[Json | None]:
+    """Keep how far a task is, for whoever goes on with it, and renew the lease; without ``checkpoint`` only that.
 
     :raises Conflict: the lease has ended (``TSK_001``): the task is somebody else's by now.
     """
-    return (yield from _on_task(desk, task_id, "checkpoint", {"fence": fence, "checkpoint": checkpoint}))
+    return (
+        yield from _on_task(desk, task_id, "checkpoint", _on(fence, checkpoint=checkpoint, lease_seconds=lease_seconds))
+    )
 
 
 def complete(desk: Desk, /, task_id: str, fence: int, result: object = None) -> Steps[Json | None]:
     """Say that a task is done; raises as `checkpoint`."""
-    return (yield from _on_task(desk, task_id, "complete", {"fence": fence, **_given({"result": result})}))
+    return (yield from _on_task(desk, task_id, "complete", _on(fence, result=result)))
 
 
-def release_task(desk: Desk, /, task_id: str, fence: int) -> Steps[Json | None]:
-    """Give a task back undone, with its checkpoint; raises as `checkpoint`."""
-    return (yield from _on_task(desk, task_id, "release", {"fence": fence}))
+def release_task(desk: Desk, /, task_id: str, fence: int, reason: str | None = None) -> Steps[Json | None]:
+    """Give a task back undone, with its checkpoint, and say why; raises as `checkpoint`."""
+    return (yield from _on_task(desk, task_id, "release", _on(fence, reason=reason)))
+
+
+def _on(fence: int, **options: object) -> Json:
+    return {"fence": fence, **_given(options)}
 
 
 def _on_task(desk: Desk, task_id: str, verb: str, body: Mapping[str, Any]) -> Steps[Json | None]:
@@ -407,6 +431,12 @@ def load_checkpoint(desk: Desk, /) -> Steps[Any]:
 def briefing(desk: Desk, /, budget_tokens: int | None = None) -> Steps[Json]:
     """Give what the agent needs to go on: task, checkpoint, results, unread events and messages, claims, the others."""
     return (yield from _get(desk, f"{_agent_path(desk, None)}/briefing", {"budget_tokens": budget_tokens}))
+
+
+def briefing_markdown(desk: Desk, /, budget_tokens: int | None = None) -> Steps[str]:
+    """Give the briefing as Markdown, for a prompt."""
+    query = {"budget_tokens": budget_tokens, "format": "markdown"}
+    return (yield from _get_markdown(desk, f"{_agent_path(desk, None)}/briefing", query))
 
 
 def send_message(
@@ -446,6 +476,12 @@ def _given(options: Mapping[str, Any]) -> Json:
 
 def _get(desk: Desk, path: str, query: Query | None = None) -> Steps[Json]:
     return object_of((yield from ask(desk, build("GET", path, query=query))))
+
+
+def _get_markdown(desk: Desk, path: str, query: Query) -> Steps[str]:
+    headers = {"Accept": "text/markdown"}
+    answer = yield from ask(desk, build("GET", path, query=query, headers=headers, seconds=GATHER_SECONDS))
+    return answer.body.decode("utf-8", "replace")
 
 
 def _post(desk: Desk, path: str, body: object, key: str | None, wait: int | None = None) -> Steps[Json]:

@@ -1,5 +1,7 @@
 """The waiting loop: as many waits as it takes, from where the one before ended."""
 
+from collections.abc import Iterator
+
 from cco_sidecar.client.asking import Desk, ask, object_of
 from cco_sidecar.client.errors import NotASidecar, Refused
 from cco_sidecar.client.values import Json, Pause, Request, Steps, build, route
@@ -77,6 +79,16 @@ def _one_wait(
         if not isinstance(answer.get("events"), list):
             raise NotASidecar("What answered is not the sidecar: a wait was answered without a list of events.")
         return answer
+
+
+def slices(desk: Desk, wait_ms: int | None) -> Iterator[int | None]:
+    """Cut a wait for something else than events: gives how long to wait now, until it is over; at least once."""
+    if not wait_ms:
+        yield wait_ms
+        return
+    deadline = desk.monotonic() + wait_ms / 1000
+    while (left_ms := round((deadline - desk.monotonic()) * 1000)) > 0:
+        yield min(left_ms, LONGEST_WAIT_MS, _until_token_ends_ms(desk))
 
 
 def _until_token_ends_ms(desk: Desk) -> int:

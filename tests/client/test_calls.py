@@ -9,11 +9,12 @@ import pytest
 
 import cco_sidecar.client
 import cco_sidecar.client.twisted
-from cco_sidecar.client import Client, NotConfigured, calls
+from cco_sidecar.client import Client, Conflict, NotConfigured, calls
 from cco_sidecar.client.asking import Desk
 from cco_sidecar.client.settings import Identity
-from cco_sidecar.client.values import Steps
-from tests.client.driving import World, answered, refused
+from cco_sidecar.client.values import Answer, Request, Steps
+from tests.client.driving import START, World, answered, refused
+from tests.client.test_tokens import token
 
 Call = Callable[[Desk], Steps[Any]]
 ME = {"agent_id": "a-1", "agent_type": "python-specialist", "issue_id": "issue-1", "project_id": "p"}
@@ -93,10 +94,24 @@ CASES: list[tuple[Call, str, Any, bool]] = [
     (
         lambda d: calls.claim(d, ["a", "name:b"], mode="shared"),
         "POST /api/claims",
-        {"resources": ["a", "name:b"], "ttl_seconds": 60, "mode": "shared"},
+        {"resources": ["a", "name:b"], "ttl_seconds": 600, "mode": "shared"},
         KEYED,
     ),
     (lambda d: calls.renew(d, "clm-1"), "POST /api/claims/clm-1/renew", {}, False),
+    (lambda d: calls.renew(d, "clm-1", 90), "POST /api/claims/clm-1/renew", {"ttl_seconds": 90}, False),
+    (lambda d: calls.get_task(d, "tsk-1"), "GET /api/tasks/tsk-1", None, False),
+    (
+        lambda d: calls.checkpoint(d, "tsk-1", 7, lease_seconds=60),
+        "POST /api/tasks/tsk-1/checkpoint",
+        {"fence": 7, "lease_seconds": 60},
+        KEYED,
+    ),
+    (
+        lambda d: calls.release_task(d, "tsk-1", 7, "too hard"),
+        "POST /api/tasks/tsk-1/release",
+        {"fence": 7, "reason": "too hard"},
+        KEYED,
+    ),
     (calls.list_claims, "GET /api/claims", None, False),
     (lambda d: calls.add_task(d, {"type": "review"}), "POST /api/tasks", {"type": "review"}, KEYED),
     (
@@ -223,6 +238,50 @@ def test_context_as_markdown() -> None:
     assert text == "# Schön"
     assert world.asked[0].target == "/api/context/issue-1/python-specialist?budget_tokens=500&format=markdown"
     assert world.asked[0].headers["Accept"] == "text/markdown"
+
+
+def test_briefing_as_markdown() -> None:
+    """So there is of a briefing."""
+    world = World()
+    text = world.do(calls.briefing_markdown(world.desk(), 900), answered()._replace(body=b"# You"))
+    assert (text, world.asked[0].target) == ("# You", "/api/agents/a-1/briefing?budget_tokens=900&format=markdown")
+
+
+# Waiting for a claim, or a task
+
+
+def taking(world: World, answer: Answer) -> Callable[[Request], Answer]:
+    """Let the sidecar take all the time that it has."""
+
+    def told(request: Request) -> Answer:
+        world.time += int(request.target.partition("wait=")[2]) / 1000
+        return answer
+
+    return told
+
+
+def test_long_wait_for_a_claim() -> None:
+    """A queue is stood in for longer than the sidecar allows at a time; what it said last is told in the end."""
+    world = World()
+    busy = taking(world, refused(409, "CLM_001", {"agent_id": "a-2"}))
+    with pytest.raises(Conflict, match="CLM_001"):
+        world.do(calls.claim(world.desk(), "x", wait=400_000), busy, busy)
+    assert [it.target for it in world.asked] == ["/api/claims?wait=300000", "/api/claims?wait=100000"]
+    assert len({it.headers["Idempotency-Key"] for it in world.asked}) == 2
+    assert world.do(calls.claim(world.desk(), "x", wait=400_000), busy, answered({"id": "c"}, 201)) == {"id": "c"}
+    with pytest.raises(Conflict):
+        world.do(calls.claim(world.desk(), "x"), refused(409, "CLM_001"))
+
+
+def test_long_wait_for_a_task() -> None:
+    """So it is with tasks; and no wait goes on beyond the token's end."""
+    world = World()
+    none = taking(world, answered(None, 204))
+    desk = world.desk(token(iat=START, exp=START + 200))
+    assert world.do(calls.claim_task(desk, wait=100_000), none) is None
+    successor = answered({"token": token(iat=START + 100, exp=START + 1000)})
+    assert world.do(calls.claim_task(desk, wait=500_000), successor, none, none, none) is None
+    assert [it.target.partition("wait=")[2] for it in world.asked] == ["100000", "", "90000", "300000", "110000"]
 
 
 # One surface
