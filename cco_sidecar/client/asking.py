@@ -118,6 +118,7 @@ class Desk:
 
     def standing(self, wanted: Wanted) -> Standing:
         """Give the place that is this client's; the sidecar keeps none for the admin, so that begins at the oldest."""
+        self.tokens.current()  # what it says is not known before it was read
         is_admin = self.tokens.claims.get("sub") == "admin" and wanted.subscription is None
         with self._lock:
             return self._standings.setdefault(wanted, Standing("earliest" if is_admin else None))

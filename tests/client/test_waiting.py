@@ -82,10 +82,12 @@ def test_own_cursor() -> None:
     assert "ack" not in query(world.asked[-1])
 
 
-def test_admin_has_a_place_here() -> None:
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_admin_has_a_place_here(is_in_file: bool) -> None:
     """The sidecar keeps no place for the admin: the client does, and begins at the oldest event."""
     world = World()
-    desk = world.desk(token(sub="admin", iat=START, exp=START + 3600))
+    admin = token(sub="admin", iat=START, exp=START + 3600)
+    desk = world.desk(None, source=lambda: admin) if is_in_file else world.desk(admin)
     world.do(calls.wait_for_event(desk, "a"), waited(1, cursor="c-1"))
     world.do(calls.wait_for_event(desk, "a"), waited(2, cursor="c-2"))
     assert [query(it)["since"] for it in world.asked] == ["earliest", "c-1"]

@@ -116,7 +116,7 @@ class LossyProxy:
                 far.sendall(request)
                 answer = _whole(far)
                 self.answers += 1
-                # Where the sidecar is not shown the loss, the very first answer cannot be recovered (docs/events.md).
+                # Where the sidecar is not shown the loss, the reader needs a cursor: the first answer must arrive.
                 if self.answers > 4 and self._random.random() < 0.2:
                     self.lost += 1
                     if not self._hides:
