@@ -218,6 +218,15 @@ def test_half_read_answer_is_not_kept() -> None:
         assert not pool._idle
 
 
+def test_answer_on_its_way_is_not_kept() -> None:
+    """So it is with a body that has not come yet."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    with answering(head, keep_open=True) as server, closing(Pool(server)) as pool:
+        with pool.send(Request("GET", "/"), {}, 5.0):
+            pass
+        assert not pool._idle
+
+
 def test_closed_meanwhile() -> None:
     """A kept connection that the other end has closed is not used again."""
     with serving(OK, b"", OK) as (server, had), closing(Pool(server)) as pool:

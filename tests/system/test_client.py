@@ -205,18 +205,20 @@ def test_results_are_stored_once(tmp_path: Path) -> None:
 
 
 def test_a_short_token_lives_on(tmp_path: Path) -> None:
-    """Without a file, a token of three seconds is followed by the next again and again; nothing is ever refused."""
+    """Without a file, a token of four seconds is followed by the next again and again; nothing is ever refused."""
     with Sidecar(tmp_path) as sidecar:
-        asked = {"agent_type": "python-specialist", "issue_id": "issue-1", "agent_id": "a-1", "ttl_seconds": 3}
+        asked = {"agent_type": "python-specialist", "issue_id": "issue-1", "agent_id": "a-1", "ttl_seconds": 4}
         _, made = sidecar.call("POST", "/api/tokens", asked)
         troubles: list[Any] = []
         url = f"http://127.0.0.1:{sidecar.port}/api"
         with Client(url, made["token"], environ={}, on_retry=lambda *told: troubles.append(told)) as client:
             first = claims_of(made["token"])["exp"]
-            client.wait_for_event("never", timeout=7000)
-            time.sleep(1.6)  # idle for half a life: the successor is asked for by the route
-            client.heartbeat()
-            assert client.desk.tokens.claims["exp"] >= first + 6
+            client.wait_for_event("never", timeout=9000)
+            before = client.desk.tokens.claims["exp"]
+            assert before >= first + 5
+            until(lambda: client.desk.tokens.is_due, "the token does not end")
+            client.heartbeat()  # after a while of nothing the successor is asked for by the route
+            assert client.desk.tokens.claims["exp"] > before
         assert troubles == []
         assert 'status="401"' not in _metrics(sidecar)
 
