@@ -143,7 +143,7 @@ def test_client(name: str) -> None:
         if within(imported, PACKAGE):
             assert within(imported, *ours("client")), imported
         elif imported.partition(".")[0] not in sys.stdlib_module_names:
-            assert name == f"{PACKAGE}.client.twisted", imported
+            assert name in ours("client.twisted", "client.treqing"), imported
             assert typing_only or within(imported, "attrs", "treq", "twisted", "zope"), imported
 
 

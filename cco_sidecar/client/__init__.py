@@ -56,7 +56,8 @@ from cco_sidecar.client.errors import (
     Unreachable,
 )
 from cco_sidecar.client.keeping import Held
-from cco_sidecar.client.sync import Client, Repeated
+from cco_sidecar.client.repeating import Repeated
+from cco_sidecar.client.sync import Client
 from cco_sidecar.client.values import Answer, Event
 from cco_sidecar.client.waiting import Events
 

@@ -63,3 +63,10 @@ class Held:
 def goes_on(error: SidecarError) -> bool:
     """Say whether a heartbeat that failed so is worth another."""
     return not isinstance(error, (NotAllowed, NotFound))
+
+
+def warn_of_gap() -> None:
+    """Say in the log that events are missing."""
+    import logging
+
+    logging.getLogger("cco_sidecar.client").warning("events are missing: they were not kept until they were asked for")

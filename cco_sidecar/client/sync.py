@@ -9,10 +9,12 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from cco_sidecar.client import calls
-from cco_sidecar.client.asking import PATIENCE_SECONDS, Desk, Told, error_of, failure_of
+from cco_sidecar.client import calls, sharing
+from cco_sidecar.client.asking import error_of, failure_of
+from cco_sidecar.client.desk import PATIENCE_SECONDS, Desk, Told
 from cco_sidecar.client.errors import Closed, SidecarError
-from cco_sidecar.client.keeping import HEARTBEAT_SECONDS, Held, goes_on
+from cco_sidecar.client.keeping import HEARTBEAT_SECONDS, Held, goes_on, warn_of_gap
+from cco_sidecar.client.repeating import Repeated
 from cco_sidecar.client.server import Server
 from cco_sidecar.client.settings import Settings, settings_of
 from cco_sidecar.client.transport import (
@@ -193,24 +195,24 @@ class Client:
     get_agent = _blocking(calls.get_agent)
     kill_agent = _blocking(calls.kill_agent)
     heartbeat = _blocking(calls.heartbeat)
-    claim = _blocking(calls.claim)
-    renew = _blocking(calls.renew)
-    release = _blocking(calls.release)
-    list_claims = _blocking(calls.list_claims)
-    add_task = _blocking(calls.add_task)
-    claim_task = _blocking(calls.claim_task)
-    list_tasks = _blocking(calls.list_tasks)
-    get_task = _blocking(calls.get_task)
-    checkpoint = _blocking(calls.checkpoint)
-    complete = _blocking(calls.complete)
-    release_task = _blocking(calls.release_task)
-    save_checkpoint = _blocking(calls.save_checkpoint)
-    load_checkpoint = _blocking(calls.load_checkpoint)
-    briefing = _blocking(calls.briefing)
-    briefing_markdown = _blocking(calls.briefing_markdown)
-    send_message = _blocking(calls.send_message)
-    list_messages = _blocking(calls.list_messages)
-    get_message = _blocking(calls.get_message)
+    claim = _blocking(sharing.claim)
+    renew = _blocking(sharing.renew)
+    release = _blocking(sharing.release)
+    list_claims = _blocking(sharing.list_claims)
+    add_task = _blocking(sharing.add_task)
+    claim_task = _blocking(sharing.claim_task)
+    list_tasks = _blocking(sharing.list_tasks)
+    get_task = _blocking(sharing.get_task)
+    checkpoint = _blocking(sharing.checkpoint)
+    complete = _blocking(sharing.complete)
+    release_task = _blocking(sharing.release_task)
+    save_checkpoint = _blocking(sharing.save_checkpoint)
+    load_checkpoint = _blocking(sharing.load_checkpoint)
+    briefing = _blocking(sharing.briefing)
+    briefing_markdown = _blocking(sharing.briefing_markdown)
+    send_message = _blocking(sharing.send_message)
+    list_messages = _blocking(sharing.list_messages)
+    get_message = _blocking(sharing.get_message)
 
     # What goes on
 
@@ -286,7 +288,7 @@ class Client:
         if is_lost:
             held.check()
 
-    def heartbeats(self, every_seconds: float = HEARTBEAT_SECONDS) -> "Repeated":
+    def heartbeats(self, every_seconds: float = HEARTBEAT_SECONDS) -> Repeated:
         """Say again and again that the agent works, in a thread: ``with client.heartbeats(): …``."""
 
         def beat() -> bool:
@@ -302,48 +304,3 @@ class Client:
 def _trouble(error: Exception) -> Trouble:
     kinds = {UnreachableError: "unreachable", TimedOutError: "late", StaleError: "stale"}
     return Trouble(kinds.get(type(error), "broken"), str(error))
-
-
-class Repeated:
-    """Does something again and again in a thread of its own, until it says no or is stopped.
-
-    :param do: says whether to go on.
-    """
-
-    def __init__(self, do: Callable[[], bool], every_seconds: float, name: str) -> None:
-        self._do = do
-        self._every_seconds = every_seconds
-        self._is_over = threading.Event()
-        # A daemon: a program that ends does not wait for it.
-        self._thread = threading.Thread(target=self._run, name=f"cco-sidecar: {name}", daemon=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """End; what is being done is not waited for."""
-        self._is_over.set()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still goes on."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._is_over.wait(self._every_seconds) and self._do():
-            pass
-
-
-def warn_of_gap() -> None:
-    """Say in the log that events are missing."""
-    import logging
-
-    logging.getLogger("cco_sidecar.client").warning("events are missing: they were not kept until they were asked for")

@@ -11,7 +11,6 @@ This module alone needs treq and Twisted.
 """
 
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import update_wrapper
@@ -20,28 +19,21 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
 )
-from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
 
-from cco_sidecar.client import calls
-from cco_sidecar.client.asking import PATIENCE_SECONDS, Desk, Told
+from cco_sidecar.client import calls, sharing
+from cco_sidecar.client.desk import PATIENCE_SECONDS, Desk, Told
 from cco_sidecar.client.errors import Closed, SidecarError
-from cco_sidecar.client.keeping import HEARTBEAT_SECONDS, Held, goes_on
+from cco_sidecar.client.keeping import HEARTBEAT_SECONDS, Held, goes_on, warn_of_gap
 from cco_sidecar.client.settings import Settings, settings_of
-from cco_sidecar.client.sync import warn_of_gap
 from cco_sidecar.client.transport import CONNECT_SECONDS, MOST_IDLE
-from cco_sidecar.client.values import MOST_ANSWER_BYTES, Answer, Event, Json, Pause, Send, Steps, Trouble
+from cco_sidecar.client.treqing import send
+from cco_sidecar.client.values import Answer, Event, Json, Pause, Steps, Trouble
 from cco_sidecar.client.waiting import LONGEST_WAIT_MS, Standing, Wanted, types_of
 from cco_sidecar.client.waits import fill
 
@@ -150,55 +142,12 @@ class Client:
                     await deferLater(self._reactor, step.seconds)
                     outcome = None
                 else:
-                    outcome = await self._send(step)
+                    outcome = await send(self._reactor, self._http, self.desk.url, step)
         except StopIteration as end:
             result: T = end.value
             return result
         finally:
             steps.close()
-
-    async def _send(self, step: Send) -> Answer | Trouble:
-        asked = Deferred.fromCoroutine(self._ask(step))
-        is_late: list[bool] = []
-
-        def give_up() -> None:
-            is_late.append(True)
-            asked.cancel()
-
-        timer = self._reactor.callLater(step.seconds, give_up)
-        try:
-            return await asked
-        except Exception as error:
-            # Being cancelled looks like all sorts of things by the time it comes out of an HTTP client.
-            if is_late:
-                return Trouble("late")
-            if _was_cancelled(error):
-                raise CancelledError from error
-            if not isinstance(error, _TROUBLES):
-                raise
-            return _trouble(error)
-        finally:
-            if timer.active():
-                timer.cancel()
-
-    async def _ask(self, step: Send) -> Answer:
-        request = step.request
-        response = await self._http.request(
-            request.method,
-            f"{self.desk.url}{request.target}",
-            headers=Headers({name: [value] for name, value in request.headers.items()}),
-            data=request.body,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._reactor,
-        )
-        headers = {
-            name.decode("latin-1").lower(): values[-1].decode("latin-1")
-            for name, values in response.headers.getAllRawHeaders()
-        }
-        body = _Body()
-        response.deliverBody(body)
-        return Answer(response.code, headers, await body.whole)
 
     def first_context(self) -> Json | None:
         """Give the context that a spawned agent has from its start (``CONTEXT_FILE``); None if there is none."""
@@ -223,24 +172,24 @@ class Client:
     get_agent = _deferring(calls.get_agent)
     kill_agent = _deferring(calls.kill_agent)
     heartbeat = _deferring(calls.heartbeat)
-    claim = _deferring(calls.claim)
-    renew = _deferring(calls.renew)
-    release = _deferring(calls.release)
-    list_claims = _deferring(calls.list_claims)
-    add_task = _deferring(calls.add_task)
-    claim_task = _deferring(calls.claim_task)
-    list_tasks = _deferring(calls.list_tasks)
-    get_task = _deferring(calls.get_task)
-    checkpoint = _deferring(calls.checkpoint)
-    complete = _deferring(calls.complete)
-    release_task = _deferring(calls.release_task)
-    save_checkpoint = _deferring(calls.save_checkpoint)
-    load_checkpoint = _deferring(calls.load_checkpoint)
-    briefing = _deferring(calls.briefing)
-    briefing_markdown = _deferring(calls.briefing_markdown)
-    send_message = _deferring(calls.send_message)
-    list_messages = _deferring(calls.list_messages)
-    get_message = _deferring(calls.get_message)
+    claim = _deferring(sharing.claim)
+    renew = _deferring(sharing.renew)
+    release = _deferring(sharing.release)
+    list_claims = _deferring(sharing.list_claims)
+    add_task = _deferring(sharing.add_task)
+    claim_task = _deferring(sharing.claim_task)
+    list_tasks = _deferring(sharing.list_tasks)
+    get_task = _deferring(sharing.get_task)
+    checkpoint = _deferring(sharing.checkpoint)
+    complete = _deferring(sharing.complete)
+    release_task = _deferring(sharing.release_task)
+    save_checkpoint = _deferring(sharing.save_checkpoint)
+    load_checkpoint = _deferring(sharing.load_checkpoint)
+    briefing = _deferring(sharing.briefing)
+    briefing_markdown = _deferring(sharing.briefing_markdown)
+    send_message = _deferring(sharing.send_message)
+    list_messages = _deferring(sharing.list_messages)
+    get_message = _deferring(sharing.get_message)
 
     # What goes on
 
@@ -358,66 +307,5 @@ class Repeated:
             self._loop.stop()
 
 
-class _Body(Protocol):
-    """Takes a body, up to a size."""
-
-    def __init__(self) -> None:
-        self._parts: deque[bytes] = deque()
-        self._size = 0
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._hang_up())
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take a piece."""
-        self._size += len(data)
-        if self._size <= MOST_ANSWER_BYTES:
-            self._parts.append(data)
-        elif not self.whole.called:
-            self.whole.errback(_TooLarge(f"the answer is larger than {MOST_ANSWER_BYTES >> 20} MiB"))
-            self._hang_up()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give it."""
-        if self.whole.called:
-            return
-        if reason.check(ResponseDone):
-            self.whole.callback(b"".join(self._parts))
-        else:
-            self.whole.errback(reason)
-
-    def _hang_up(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-
-class _TooLarge(Exception):
-    """What comes is larger than any answer of the sidecar."""
-
-
-_TROUBLES = (
-    ConnectError,
-    ConnectionClosed,
-    DNSLookupError,
-    OSError,
-    PotentialDataLoss,
-    RequestTransmissionFailed,
-    ResponseFailed,
-    _TooLarge,
-)
-
-
 def _closed() -> Closed:
     return Closed("This client was closed. Make another one to go on.")
-
-
-def _was_cancelled(error: BaseException | None) -> bool:
-    inner: Sequence[Failure] = getattr(error, "reasons", ())
-    return isinstance(error, CancelledError) or any(_was_cancelled(one.value) for one in inner)
-
-
-def _trouble(error: BaseException) -> Trouble:
-    inner: Sequence[Failure] = getattr(error, "reasons", ())
-    if len(inner) == 1 and isinstance(inner[0].value, Exception):
-        error = inner[0].value
-    if isinstance(error, (ConnectError, DNSLookupError)):
-        return Trouble("unreachable", str(error).rstrip("."))
-    return Trouble("broken", str(error).rstrip(".") or type(error).__name__)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from cco_sidecar.client.asking import Desk, ask, object_of
+from cco_sidecar.client.asking import ask, object_of
+from cco_sidecar.client.desk import Desk
 from cco_sidecar.client.errors import NotASidecar, Refused
 from cco_sidecar.client.values import Json, Pause, Request, Steps, build, route
 from cco_sidecar.client.waiting import LONGEST_WAIT_MS, Events, Standing, Wanted

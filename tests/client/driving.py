@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
-from cco_sidecar.client.asking import Desk
+from cco_sidecar.client.desk import Desk
 from cco_sidecar.client.server import parse_server
 from cco_sidecar.client.settings import Identity, Settings
 from cco_sidecar.client.values import Answer, Pause, Request, Send, Steps, Trouble

@@ -9,8 +9,8 @@ import pytest
 
 import cco_sidecar.client
 import cco_sidecar.client.twisted
-from cco_sidecar.client import Client, Conflict, NotConfigured, calls
-from cco_sidecar.client.asking import Desk
+from cco_sidecar.client import Client, Conflict, NotConfigured, calls, sharing
+from cco_sidecar.client.desk import Desk
 from cco_sidecar.client.settings import Identity
 from cco_sidecar.client.values import Answer, Request, Steps
 from tests.client.driving import START, World, answered, refused
@@ -86,66 +86,66 @@ CASES: list[tuple[Call, str, Any, bool]] = [
     ),
     (calls.heartbeat, "POST /api/agents/a-1/heartbeat", {}, False),
     (
-        lambda d: calls.claim(d, "src/**", 60, wait=5000),
+        lambda d: sharing.claim(d, "src/**", 60, wait=5000),
         "POST /api/claims?wait=5000",
         {"resources": ["src/**"], "ttl_seconds": 60, "mode": "exclusive"},
         KEYED,
     ),
     (
-        lambda d: calls.claim(d, ["a", "name:b"], mode="shared"),
+        lambda d: sharing.claim(d, ["a", "name:b"], mode="shared"),
         "POST /api/claims",
         {"resources": ["a", "name:b"], "ttl_seconds": 600, "mode": "shared"},
         KEYED,
     ),
-    (lambda d: calls.renew(d, "clm-1"), "POST /api/claims/clm-1/renew", {}, False),
-    (lambda d: calls.renew(d, "clm-1", 90), "POST /api/claims/clm-1/renew", {"ttl_seconds": 90}, False),
-    (lambda d: calls.get_task(d, "tsk-1"), "GET /api/tasks/tsk-1", None, False),
+    (lambda d: sharing.renew(d, "clm-1"), "POST /api/claims/clm-1/renew", {}, False),
+    (lambda d: sharing.renew(d, "clm-1", 90), "POST /api/claims/clm-1/renew", {"ttl_seconds": 90}, False),
+    (lambda d: sharing.get_task(d, "tsk-1"), "GET /api/tasks/tsk-1", None, False),
     (
-        lambda d: calls.checkpoint(d, "tsk-1", 7, lease_seconds=60),
+        lambda d: sharing.checkpoint(d, "tsk-1", 7, lease_seconds=60),
         "POST /api/tasks/tsk-1/checkpoint",
         {"fence": 7, "lease_seconds": 60},
         KEYED,
     ),
     (
-        lambda d: calls.release_task(d, "tsk-1", 7, "too hard"),
+        lambda d: sharing.release_task(d, "tsk-1", 7, "too hard"),
         "POST /api/tasks/tsk-1/release",
         {"fence": 7, "reason": "too hard"},
         KEYED,
     ),
-    (calls.list_claims, "GET /api/claims", None, False),
-    (lambda d: calls.add_task(d, {"type": "review"}), "POST /api/tasks", {"type": "review"}, KEYED),
+    (sharing.list_claims, "GET /api/claims", None, False),
+    (lambda d: sharing.add_task(d, {"type": "review"}), "POST /api/tasks", {"type": "review"}, KEYED),
     (
-        lambda d: calls.claim_task(d, "review", issue="i", lease_seconds=9, wait=100),
+        lambda d: sharing.claim_task(d, "review", issue="i", lease_seconds=9, wait=100),
         "POST /api/tasks/claim?wait=100",
         {"types": ["review"], "issue": "i", "lease_seconds": 9},
         KEYED,
     ),
-    (calls.claim_task, "POST /api/tasks/claim", {"lease_seconds": 300}, KEYED),
-    (calls.list_tasks, "GET /api/tasks", None, False),
+    (sharing.claim_task, "POST /api/tasks/claim", {"lease_seconds": 300}, KEYED),
+    (sharing.list_tasks, "GET /api/tasks", None, False),
     (
-        lambda d: calls.checkpoint(d, "tsk-1", 7, {"step": 2}),
+        lambda d: sharing.checkpoint(d, "tsk-1", 7, {"step": 2}),
         "POST /api/tasks/tsk-1/checkpoint",
         {"fence": 7, "checkpoint": {"step": 2}},
         KEYED,
     ),
     (
-        lambda d: calls.complete(d, "tsk-1", 7, {"ok": True}),
+        lambda d: sharing.complete(d, "tsk-1", 7, {"ok": True}),
         "POST /api/tasks/tsk-1/complete",
         {"fence": 7, "result": {"ok": True}},
         KEYED,
     ),
-    (lambda d: calls.release_task(d, "tsk-1", 7), "POST /api/tasks/tsk-1/release", {"fence": 7}, KEYED),
-    (lambda d: calls.save_checkpoint(d, {"step": 2}), "PUT /api/agents/a-1/checkpoint", {"step": 2}, False),
-    (calls.load_checkpoint, "GET /api/agents/a-1/checkpoint", None, False),
-    (lambda d: calls.briefing(d, 2000), "GET /api/agents/a-1/briefing?budget_tokens=2000", None, False),
+    (lambda d: sharing.release_task(d, "tsk-1", 7), "POST /api/tasks/tsk-1/release", {"fence": 7}, KEYED),
+    (lambda d: sharing.save_checkpoint(d, {"step": 2}), "PUT /api/agents/a-1/checkpoint", {"step": 2}, False),
+    (sharing.load_checkpoint, "GET /api/agents/a-1/checkpoint", None, False),
+    (lambda d: sharing.briefing(d, 2000), "GET /api/agents/a-1/briefing?budget_tokens=2000", None, False),
     (
-        lambda d: calls.send_message(d, "a-2", "look", kind="steer", ack=True),
+        lambda d: sharing.send_message(d, "a-2", "look", kind="steer", ack=True),
         "POST /api/messages",
         {"to": "a-2", "kind": "steer", "body": "look", "ack": True},
         KEYED,
     ),
-    (calls.list_messages, "GET /api/messages", None, False),
-    (lambda d: calls.get_message(d, "m-1"), "GET /api/messages/m-1", None, False),
+    (sharing.list_messages, "GET /api/messages", None, False),
+    (lambda d: sharing.get_message(d, "m-1"), "GET /api/messages/m-1", None, False),
     (calls.health, "GET /health", None, False),
 ]
 
@@ -177,13 +177,13 @@ def test_nothing_there() -> None:
     """What may be missing is None, and giving back what is gone is no error."""
     world = World()
     desk = world.desk()
-    assert world.do(calls.claim_task(desk), answered(None, 204)) is None
-    assert world.do(calls.load_checkpoint(desk), refused(404, "NOT_FOUND")) is None
-    assert world.do(calls.load_checkpoint(desk), answered(None, 204)) is None
-    assert world.do(calls.save_checkpoint(desk, {}), answered(None, 204)) is None
-    assert world.do(calls.complete(desk, "tsk-1", 1), answered(None, 204)) is None
-    world.do(calls.release(desk, "clm-1"), refused(404, "NOT_FOUND"))
-    world.do(calls.release(desk, "clm-1"), answered({"released": True}))
+    assert world.do(sharing.claim_task(desk), answered(None, 204)) is None
+    assert world.do(sharing.load_checkpoint(desk), refused(404, "NOT_FOUND")) is None
+    assert world.do(sharing.load_checkpoint(desk), answered(None, 204)) is None
+    assert world.do(sharing.save_checkpoint(desk, {}), answered(None, 204)) is None
+    assert world.do(sharing.complete(desk, "tsk-1", 1), answered(None, 204)) is None
+    world.do(sharing.release(desk, "clm-1"), refused(404, "NOT_FOUND"))
+    world.do(sharing.release(desk, "clm-1"), answered({"released": True}))
 
 
 @pytest.mark.parametrize("call", [calls.heartbeat, calls.get_context, lambda d: calls.store_result(d, {})])
@@ -243,7 +243,7 @@ def test_context_as_markdown() -> None:
 def test_briefing_as_markdown() -> None:
     """So there is of a briefing."""
     world = World()
-    text = world.do(calls.briefing_markdown(world.desk(), 900), answered()._replace(body=b"# You"))
+    text = world.do(sharing.briefing_markdown(world.desk(), 900), answered()._replace(body=b"# You"))
     assert (text, world.asked[0].target) == ("# You", "/api/agents/a-1/briefing?budget_tokens=900&format=markdown")
 
 
@@ -265,12 +265,12 @@ def test_long_wait_for_a_claim() -> None:
     world = World()
     busy = taking(world, refused(409, "CLM_001", {"agent_id": "a-2"}))
     with pytest.raises(Conflict, match="CLM_001"):
-        world.do(calls.claim(world.desk(), "x", wait=400_000), busy, busy)
+        world.do(sharing.claim(world.desk(), "x", wait=400_000), busy, busy)
     assert [it.target for it in world.asked] == ["/api/claims?wait=300000", "/api/claims?wait=100000"]
     assert len({it.headers["Idempotency-Key"] for it in world.asked}) == 2
-    assert world.do(calls.claim(world.desk(), "x", wait=400_000), busy, answered({"id": "c"}, 201)) == {"id": "c"}
+    assert world.do(sharing.claim(world.desk(), "x", wait=400_000), busy, answered({"id": "c"}, 201)) == {"id": "c"}
     with pytest.raises(Conflict):
-        world.do(calls.claim(world.desk(), "x"), refused(409, "CLM_001"))
+        world.do(sharing.claim(world.desk(), "x"), refused(409, "CLM_001"))
 
 
 def test_long_wait_for_a_task() -> None:
@@ -278,9 +278,9 @@ def test_long_wait_for_a_task() -> None:
     world = World()
     none = taking(world, answered(None, 204))
     desk = world.desk(token(iat=START, exp=START + 200))
-    assert world.do(calls.claim_task(desk, wait=100_000), none) is None
+    assert world.do(sharing.claim_task(desk, wait=100_000), none) is None
     successor = answered({"token": token(iat=START + 100, exp=START + 1000)})
-    assert world.do(calls.claim_task(desk, wait=500_000), successor, none, none, none) is None
+    assert world.do(sharing.claim_task(desk, wait=500_000), successor, none, none, none) is None
     assert [it.target.partition("wait=")[2] for it in world.asked] == ["100000", "", "90000", "300000", "110000"]
 
 
@@ -288,15 +288,16 @@ def test_long_wait_for_a_task() -> None:
 
 PUBLIC = sorted(
     name
-    for name, found in vars(calls).items()
-    if inspect.isfunction(found) and found.__module__ == calls.__name__ and not name.startswith("_")
+    for module in (calls, sharing)
+    for name, found in vars(module).items()
+    if inspect.isfunction(found) and found.__module__ == module.__name__ and not name.startswith("_")
 )
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_both_clients_have_every_call(name: str) -> None:
     """A call is the same in both clients, with its text and its parameters."""
-    call = getattr(calls, name)
+    call = getattr(calls, name, None) or getattr(sharing, name)
     wanted = list(inspect.signature(call).parameters.values())[1:]
     for kind in (Client, cco_sidecar.client.twisted.Client):
         method = getattr(kind, name)

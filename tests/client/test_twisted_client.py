@@ -14,8 +14,7 @@ from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from cco_sidecar.client import ClaimLost, Closed, NotAllowed, NotFound, Unreachable
-from cco_sidecar.client import twisted as client_module
+from cco_sidecar.client import ClaimLost, Closed, NotAllowed, NotFound, Unreachable, treqing
 from cco_sidecar.client.twisted import Client
 from tests.client.test_client import CLAIMED, waited
 
@@ -212,7 +211,7 @@ class TwistedClientTests(SynchronousTestCase):
 
     def test_too_large(self) -> None:
         """An answer has a largest size."""
-        self.patch(client_module, "MOST_ANSWER_BYTES", 100)
+        self.patch(treqing, "MOST_ANSWER_BYTES", 100)
         self.client.desk.patience_seconds = 0.0
         self.sidecar.script = [(200, b"x" * 101)]
         asked = self.client.health()

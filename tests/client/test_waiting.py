@@ -165,6 +165,25 @@ def test_gap_is_told_with_what_comes() -> None:
     assert not world.do(calls.wait_for_event(desk, "a"), waited(2)).gap
 
 
+def test_after_an_answer_of_a_proxy() -> None:
+    """A proxy that has given up may have had the answer that it did not pass on."""
+    world = World()
+    desk = world.desk()
+    world.do(calls.wait_for_event(desk, "a"), waited(1, cursor="c-1"))
+    world.do(calls.wait_for_event(desk, "a"), answered(None, 504), waited(2, cursor="c-2"))
+    assert query(world.asked[-1])["since"] == "c-1"
+
+
+def test_places_that_are_remembered_are_bounded() -> None:
+    """Whoever waits for ever new things does not fill the memory; the place that is used stays."""
+    desk = World().desk()
+    first = desk.standing(Wanted("a"))
+    for number in range(1000):
+        desk.standing(Wanted("a", filter=f"x:{number}"))
+        assert desk.standing(Wanted("a")) is first
+    assert len(desk._standings) == 128
+
+
 def test_sidecar_has_another_storage() -> None:
     """A place of a storage that is gone is forgotten; one that the caller named is refused."""
     world = World()
