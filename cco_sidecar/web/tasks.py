@@ -31,7 +31,7 @@ TITLE_CUT = 120
 ANY = "*"
 
 Name = Annotated[str, Meta(max_length=128)]
-Names = Annotated[list[Name], Meta(max_length=64)]
+Names = Annotated[list[str], Meta(max_length=64)]
 Seconds = Annotated[int, Meta(ge=1, le=86_400)]
 Fence = Annotated[int, Meta(ge=0)]
 
@@ -41,9 +41,9 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     title: Annotated[str, Meta(min_length=1, max_length=MOST_TITLE)] | None = None
     task: Annotated[str, Meta(min_length=1, max_length=MOST_TASK)] | None = None
-    agent_type: Name | None = None
+    agent_type: str | None = None
     types: Names | None = None
-    issue_id: Name | None = None
+    issue_id: str | None = None
     priority: Priority = "normal"
     data: msgspec.Raw = msgspec.field(default_factory=lambda: NOTHING)  # the description cannot show a default
     after: Names = []
@@ -104,7 +104,7 @@ class TakeRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Which task to take: of these agent types, and of this issue; ``*`` is any."""
 
     types: Names | None = None
-    issue: Name | None = None
+    issue: str | None = None
     lease_seconds: Seconds = 300
 
 

@@ -107,7 +107,12 @@ class Claims:
     def _same(self, wish: Wish) -> Entry | None:
         """Find what the agent holds already, to the letter."""
         for entry in self._queue.of_agent(wish.holder.agent_id):
-            if entry.is_held and entry.wish.mode == wish.mode and entry.wish.names == wish.names:
+            if (
+                entry.is_held
+                and not entry.is_ending
+                and entry.wish.mode == wish.mode
+                and entry.wish.names == wish.names
+            ):
                 return None if self._is_late(entry) else entry
         return None
 
@@ -204,7 +209,6 @@ class Claims:
         same = self._same(entry.wish)
         if same is None:
             self._grant(entry)
-            self._queue.held(entry)
             return
         # Its agent asked twice, and has it by now.
         answer, entry.answer, entry.is_over = entry.parked.done, None, True
@@ -223,6 +227,7 @@ class Claims:
             ttl_seconds=entry.wish.ttl_seconds,
             expires_at=now + entry.wish.ttl_seconds,
         )
+        self._queue.held()
         self._arm(entry)
         self._ledger.record("claim", entry.record).addCallbacks(
             lambda _: self._written(entry), lambda failure: self._not_written(entry, failure)
@@ -290,15 +295,21 @@ class Claims:
         record = entry.record
         assert record is not None
 
+        entry.is_ending = True
+
         def released(_: object) -> ClaimRecord:
             self._forget(entry)
             return record
 
-        return shielded(self._ledger.record("claim_gone", _Gone(entry.id)).addCallback(released))
+        def refused(failure: Failure) -> Failure:
+            entry.is_ending = False
+            return failure
+
+        return shielded(self._ledger.record("claim_gone", _Gone(entry.id)).addCallbacks(released, refused))
 
     def _owned(self, holder: Holder, claim_id: str) -> Entry:
         entry = self._queue.find(claim_id)
-        if entry is None or not entry.is_on_disk or self._is_late(entry):
+        if entry is None or not entry.is_on_disk or entry.is_ending or self._is_late(entry):
             raise gone(claim_id)
         if holder.agent_id not in {ADMIN, entry.agent}:
             raise Foreign(f"This claim is of '{entry.agent}': only it and the admin may renew or release it.")

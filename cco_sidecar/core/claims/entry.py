@@ -73,6 +73,7 @@ class Entry:
     """Somebody's claim: held if it has a record, else waiting for its turn.
 
     :param number: the order in which they came.
+    :param is_ending: that it is released is on its way to the disk: until then it stands in the way.
     :param awaited: those that stand in its way, held ones and earlier ones that wait, with what conflicts.
     :param behind: those in whose way it stands.
     :param answer: what the one who asked gets; None once that is done.
@@ -84,9 +85,10 @@ class Entry:
     number: int
     record: ClaimRecord | None = None
     is_on_disk: bool = False
+    is_ending: bool = False
     is_over: bool = False
-    awaited: "dict[Entry, tuple[Resource, Resource]]" = field(factory=dict)
-    behind: "dict[Entry, None]" = field(factory=dict)
+    awaited: "dict[Entry, tuple[Resource, Resource]]" = field(factory=dict, repr=False)
+    behind: "dict[Entry, None]" = field(factory=dict, repr=False)
     parked: Parked[ClaimRecord] | None = None
     answer: "Deferred[ClaimRecord] | None" = None
     slot: int = 0  # of the timer wheel

@@ -137,8 +137,8 @@ class ClaimQueue:
                 return entry
         return None
 
-    def held(self, entry: Entry) -> None:
-        """Take note that a claim that waited is held."""
+    def held(self) -> None:
+        """Take note that a claim that was taken in without a record has one now."""
         self.waiting -= 1
 
 
