@@ -136,8 +136,9 @@ def test_first_come_first_served(house: RightsHouse) -> None:
     for number, agent in enumerate("bcd"):
         result_of(house.claims.release(held.holder, held.id))
         assert house.held == [(agent, "x")]
-        [held] = waits[number]  # type: ignore[list-item]
-        assert isinstance(held, ClaimRecord)
+        [got] = waits[number]
+        assert isinstance(got, ClaimRecord)
+        held = got
     assert house.room.used == 0
 
 
@@ -507,7 +508,7 @@ def test_ended_while_it_was_down(house: RightsHouse) -> None:
 
 def refused_id(house: RightsHouse, resource: str) -> str:
     """Give the id of the claim that an expired event tells of."""
-    return next(data["claim_id"] for data in house.data("claim_expired") if data["resources"] == [resource])
+    return next(str(data["claim_id"]) for data in house.data("claim_expired") if data["resources"] == [resource])
 
 
 def test_fence_after_damage(house: RightsHouse) -> None:

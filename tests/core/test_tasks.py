@@ -169,7 +169,7 @@ def test_stale(house: RightsHouse) -> None:
     for act in acts:
         for who, fence in (("a", old), ("a", lease_of(task).fence), ("b", old), ("b", 10**6)):
             with pytest.raises(StaleFence) as caught:
-                act(house.holder(who), fence)
+                result_of(act(house.holder(who), fence))
             assert caught.value.details["agent_id"] == "b"
             assert caught.value.details["until"] == "2027-01-15T08:02:40.050Z"
     assert task.checkpoint is None
@@ -386,29 +386,49 @@ def test_a_full_disk(house: RightsHouse) -> None:
 
 
 def test_expired_while_it_was_completed(house: RightsHouse) -> None:
-    """If the lease ends before the word is on disk, another may have it: the word came too late, on disk, too."""
+    """Who said in time that it is done has done it, though the lease and the agent end before that is on disk."""
     result_of(house.add("x"))
     task = taken(house, "a", seconds=60)
     house.journal.held = True
-    late = outcome(house.tasks.complete(house.holder("a"), task.id, lease_of(task).fence, RAW))
+    done = outcome(house.tasks.complete(house.holder("a"), task.id, lease_of(task).fence, RAW))
     house.pass_time(60)
+    house.tasks.end_agent("a", GONE)
+    assert (done, task.state.state) == ([], "leased")
     house.journal.held = False
     house.journal.write()
-    assert isinstance(late[0], StaleFence)
-    assert house.states() == house.restart().states() == {"x": "ready"}
+    assert done == [task]
+    assert house.states() == house.restart().states() == {"x": "completed"}
 
 
-def test_renewed_while_it_was_completed(house: RightsHouse) -> None:
-    """A renewal that overtakes nothing: completed stays completed, on disk, too."""
+def test_a_full_disk_and_an_expired_lease(house: RightsHouse) -> None:
+    """If it could not be written that it is done, what had to wait for that happens then."""
+    result_of(house.add("x"))
+    task = taken(house, "a", seconds=60)
+    house.journal.held = True
+    done = outcome(house.tasks.complete(house.holder("a"), task.id, lease_of(task).fence, RAW))
+    house.tasks.end_agent("a", GONE)
+    house.journal.refuse(StorageFull("full"))
+    assert isinstance(done[0], StorageFull)
+    assert (task.state.state, task.state.reason) == ("ready", "'a' has ended")
+
+
+def test_one_thing_at_a_time(house: RightsHouse) -> None:
+    """What comes while something is on its way to the disk takes its turn, and finds how it stands then."""
     result_of(house.add("x"))
     task = taken(house, "a")
     fence = lease_of(task).fence
     house.journal.held = True
     done = outcome(house.tasks.complete(house.holder("a"), task.id, fence, RAW))
-    outcome(house.tasks.checkpoint(house.holder("a"), task.id, fence, None, None))
+    later = [
+        outcome(house.tasks.checkpoint(house.holder("a"), task.id, fence, None, None)),
+        outcome(house.tasks.cancel(house.holder(ADMIN), task.id)),
+        outcome(house.tasks.complete(house.holder("a"), task.id, fence, RAW)),
+    ]
+    assert len(house.journal.waiting) == 1
     house.journal.held = False
     house.journal.write()
-    assert len(done) == 1
+    assert done == later[1] == later[2] == [task]
+    assert isinstance(later[0][0], StaleFence)
     assert house.states() == house.restart().states() == {"x": "completed"}
 
 
@@ -476,7 +496,7 @@ def test_bounds(house: RightsHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooManyRequests, match="room"):
         house.add("x" * 40)
     with pytest.raises(TooManyRequests, match="room"):
-        house.tasks.checkpoint(house.holder("a"), house.tasks.listing(state="leased")[0].id, 2, RAW, None)
+        result_of(house.tasks.checkpoint(house.holder("a"), house.tasks.listing(state="leased")[0].id, 2, RAW, None))
 
 
 def test_a_waiting_agent_with_enough_is_passed_over(house: RightsHouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ def test_ends_with_the_process(sidecar: Sidecar) -> None:
     "body",
     [
         {}, {"title": ""}, {"title": "t" * 513}, {"task": "t" * 65_537}, {"title": "t", "priority": "urgent"},
-        {"title": "t", "agent_type": "python-specialist", "types": ["rust-specialist"]}, {"title": "t", "max_attempts": 0},
+        {"title": "t", "agent_type": "python-specialist", "types": ["rust-specialist"]},
+        {"title": "t", "max_attempts": 0},
         {"title": "t", "after": ["task-none"]}, {"title": "t", "data": "x" * 65_537}, {"title": "t", "needs": []},
         {"title": "t", "after": ["task"] * 65},
     ],
@@ -251,7 +252,7 @@ def one_winner(sidecar: Sidecar, rounds: int) -> int:
                 sidecar.until_parked(RACERS)
                 tasks = [add(boss) for _ in range(RACERS)]
                 given = [future.result(20).ok()["task"]["id"] for future in futures]
-                assert sorted(given) == sorted(task["id"] for task in tasks), "each had one of its own"
+                assert sorted(given) == sorted(str(task["id"]) for task in tasks), "each had one of its own"
             else:
                 answers = [future.result(20) for future in futures]
                 assert sorted(answer.status for answer in answers) == [200] + [204] * (RACERS - 1)

@@ -1,5 +1,7 @@
 """A task, and what is written down of it: what is to do, how it stands, how far somebody came."""
 
+from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -76,12 +78,20 @@ class TaskCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 @define(eq=False)
 class Task:
-    """A task of a project; ``left`` are the tasks that it still has to wait for."""
+    """A task of a project.
+
+    :param left: the tasks that it still has to wait for.
+    :param is_busy: something about it is on its way to the disk; what comes meanwhile takes its turn.
+    :param lost_its_holder: whoever has it is gone.
+    """
 
     record: TaskRecord
     state: TaskState
     checkpoint: TaskCheckpoint | None = None
     left: set[str] = field(factory=set)
+    is_busy: bool = False
+    lost_its_holder: bool = False
+    turns: deque[Callable[[], None]] = field(factory=deque)
     slot: int = 0  # of the timer wheel
 
     @property

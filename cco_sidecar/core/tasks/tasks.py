@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -150,15 +150,17 @@ class Tasks:
 
     def _look_at(self, task: Task) -> None:
         """Let a task that waits for others go on, if it can, or fail, if it never will."""
-        if task.state.state != "waiting":
+        if task.state.state != "waiting" or task.is_busy:
             return
         for name in task.left:
             before = self._board.find(name)
             if before is not None and not before.is_open:
-                self._fail(task, f"'{name}', after which it was to come, is {before.state.state}")
+                state = self._over_as(task, "failed", f"'{name}', after which it was to come, is {before.state.state}")
+                self._note(state)
+                self._apply(task, state)
                 return
         if not task.left:
-            self._make_ready(task, None)
+            self._apply(task, TaskState(id=task.id, state="ready"))
 
     # Taking
 
@@ -218,30 +220,25 @@ class Tasks:
         )
         state = TaskState(id=task.id, state="leased", attempts=before.attempts + 1, lease=lease)
         self._put(task, state)
+        task.is_busy = True
 
         def written(_: object) -> None:
+            task.is_busy = False
             if answer.called:  # hung up: nobody knows of it, and it was no attempt
-                self._undo(task, state, before)
+                self._note(before)
+                self._apply(task, before)
             else:
                 answer.callback(task)
+            self._go_on_with(task)
 
         def refused(failure: Failure) -> None:
-            if task.state is state:
-                self._put(task, before)
+            task.is_busy = False
             if not answer.called:
                 answer.errback(failure)
+            self._apply(task, before)
+            self._go_on_with(task)
 
         self._ledger.record("task_state", state).addCallbacks(written, refused).addErrback(_unforeseen)
-
-    def _undo(self, task: Task, state: TaskState, before: TaskState) -> None:
-        if task.state is state:
-            self._note(before)
-            self._put(task, before)
-            self._offer(task)
-
-    def _make_ready(self, task: Task, reason: str | None) -> None:
-        self._put(task, TaskState(id=task.id, state="ready", attempts=task.state.attempts, reason=reason))
-        self._offer(task)
 
     def _offer(self, task: Task) -> None:
         """Give a task that is ready to the first that waits for one like it."""
@@ -274,13 +271,20 @@ class Tasks:
     ) -> "Deferred[Task]":
         """Fire with the task when the checkpoint is on disk; the lease begins anew, also without a checkpoint.
 
-        :raises StaleFence: the lease is over.
-        :raises TooManyRequests: the tasks take too much room.
+        Fails with `StaleFence` if the lease is over, and with `TooManyRequests` if the tasks take too much room.
+
+        :raises NotFound: there is no such task.
         """
-        task, lease = self._leased(holder, task_id, fence)
+        return self._in_turn(task_id, lambda task: self._checkpoint(task, holder, fence, checkpoint, lease_seconds))
+
+    def _checkpoint(
+        self, task: Task, holder: Holder, fence: int, checkpoint: msgspec.Raw | None, lease_seconds: int | None
+    ) -> "Deferred[None]":
+        lease = self._leased(task, holder, fence)
         if checkpoint is not None:
             self._check_bytes(len(bytes(checkpoint)))
-            kept = TaskCheckpoint(id=task_id, agent_id=holder.agent_id, at=self._clock.seconds(), checkpoint=checkpoint)
+            now = self._clock.seconds()
+            kept = TaskCheckpoint(id=task.id, agent_id=holder.agent_id, at=now, checkpoint=checkpoint)
             written = self._ledger.record("task_checkpoint", kept)
             written.addCallbacks(lambda _: self._board.keep(task, kept), lambda _: None)  # the next record fails, too
         length = lease_seconds or lease.lease_seconds
@@ -288,100 +292,113 @@ class Tasks:
         own = holder if holder.agent_id == lease.holder.agent_id else lease.holder
         ends = self._clock.seconds() + length
         renewed = msgspec.structs.replace(lease, holder=own, lease_seconds=length, expires_at=ends)
-        state = msgspec.structs.replace(task.state, lease=renewed)
-        self._put(task, state)
-        return shielded(self._ledger.record("task_state", state).addCallback(lambda _: task))
+        return self._become(task, msgspec.structs.replace(task.state, lease=renewed))
 
     def complete(self, holder: Holder, task_id: str, fence: int, result: msgspec.Raw) -> "Deferred[Task]":
         """Fire with the task when that it is done is on disk; saying so twice is no mistake.
 
-        :raises StaleFence: the lease is over.
+        Fails with `StaleFence` if the lease is over.
+
+        :raises NotFound: there is no such task.
         """
-        done = self.get(task_id)
-        if done.state.state == "completed" and self._is_mine(done, holder, fence):
-            return succeed(done)
-        task, lease = self._leased(holder, task_id, fence)
-        task_before = task.state
-        state = TaskState(
-            id=task_id,
-            state="completed",
-            attempts=task.state.attempts,
-            lease=lease,
-            ended_at=self._clock.seconds(),
-            result=result,
-        )
-        written = self._ledger.record("task_state", state)
-        return shielded(written.addCallback(lambda _: self._settled(task, task_before, state)))
+        return self._in_turn(task_id, lambda task: self._complete(task, holder, fence, result))
+
+    def _complete(self, task: Task, holder: Holder, fence: int, result: msgspec.Raw) -> "Deferred[None]":
+        if task.state.state == "completed" and self._is_mine(task, holder, fence):
+            return succeed(None)
+        self._leased(task, holder, fence)
+        state = self._over_as(task, "completed", None)
+        return self._become(task, msgspec.structs.replace(state, result=result))
 
     def release(self, holder: Holder, task_id: str, fence: int, reason: str | None) -> "Deferred[Task]":
         """Fire with the task when it is given back: ready again, or failed if that was its last attempt.
 
-        :raises StaleFence: the lease is over.
+        Fails with `StaleFence` if the lease is over.
+
+        :raises NotFound: there is no such task.
         """
-        task, lease = self._leased(holder, task_id, fence)
-        reason = reason or f"'{lease.holder.agent_id}' released it"
+        return self._in_turn(task_id, lambda task: self._release(task, holder, fence, reason))
 
-        def released(_: object) -> Task:
-            if task.state.lease is not None and task.state.lease.fence == fence and task.state.state == "leased":
-                self._take_back(task, reason)
-            return task
-
-        state = TaskState(id=task_id, state="ready", attempts=task.state.attempts, reason=reason)
-        return shielded(self._ledger.record("task_state", state).addCallback(released))
+    def _release(self, task: Task, holder: Holder, fence: int, reason: str | None) -> "Deferred[None]":
+        lease = self._leased(task, holder, fence)
+        return self._become(task, self._given_back(task, reason or f"'{lease.holder.agent_id}' released it"))
 
     def cancel(self, holder: Holder, task_id: str) -> "Deferred[Task]":
         """Fire with the task when that nobody shall do it is on disk; one that is over stays as it is.
 
+        :raises NotFound: there is no such task.
         :raises Foreign: another agent added it.
         """
         task = self.get(task_id)
         if holder.agent_id not in {ADMIN, task.record.added_by}:
             raise Foreign(f"Only '{task.record.added_by}', which added this task, and the admin may cancel it.")
+        return self._in_turn(task_id, lambda task: self._cancel(task, holder))
+
+    def _cancel(self, task: Task, holder: Holder) -> "Deferred[None]":
         if not task.is_open:
-            return succeed(task)
-        state = TaskState(
-            id=task_id,
-            state="cancelled",
-            attempts=task.state.attempts,
-            lease=task.state.lease,
-            reason=f"cancelled by '{holder.agent_id}'",
-            ended_at=self._clock.seconds(),
-        )
+            return succeed(None)
+        return self._become(task, self._over_as(task, "cancelled", f"cancelled by '{holder.agent_id}'"))
 
-        def cancelled(_: object) -> Task:
-            if task.is_open:
-                self._put(task, state)
-                self._ended(task)
-            return task
-
-        return shielded(self._ledger.record("task_state", state).addCallback(cancelled))
-
-    def _leased(self, holder: Holder, task_id: str, fence: int) -> tuple[Task, Lease]:
-        task = self.get(task_id)
+    def _leased(self, task: Task, holder: Holder, fence: int) -> Lease:
         lease = task.state.lease
-        if lease is not None and task.state.state == "leased" and lease.expires_at <= self._clock.seconds():
-            self._due(task)  # its time is over, though the timer has not come to it yet
-        if lease is None or task.state.state != "leased" or not self._is_mine(task, holder, fence):
+        is_leased = lease is not None and task.state.state == "leased" and lease.expires_at > self._clock.seconds()
+        if lease is None or not is_leased or not self._is_mine(task, holder, fence):
             raise stale(task, fence)
-        return task, lease
+        return lease
 
     @staticmethod
     def _is_mine(task: Task, holder: Holder, fence: int) -> bool:
         lease = task.state.lease
         return lease is not None and lease.fence == fence and holder.agent_id in {ADMIN, lease.holder.agent_id}
 
-    def _settled(self, task: Task, before: TaskState, state: TaskState) -> Task:
-        """Take note that a task is done, unless its lease has ended while that was on its way to the disk."""
-        assert state.lease is not None
-        now = task.state.lease
-        if now is None or now.fence != state.lease.fence or task.state.state not in {"leased", "completed"}:
-            raise stale(task, state.lease.fence)
-        if task.state.state == "leased":
-            if task.state is not before:
-                self._note(state)  # the lease was renewed meanwhile, and that was written behind
-            self._put(task, state)
+    # One thing at a time
+
+    def _in_turn(self, task_id: str, act: Callable[[Task], "Deferred[None]"]) -> "Deferred[Task]":
+        """Do something to a task when what is on its way to the disk about it has arrived.
+
+        So what is on disk last is what was decided last; a lease that ends meanwhile ends when that is done.
+        """
+        task = self.get(task_id)
+        done: Deferred[Task] = Deferred()
+
+        def begin() -> None:
+            task.is_busy = True
+            maybeDeferred(act, task).addBoth(settled)
+
+        def settled(outcome: Failure | None) -> None:
+            task.is_busy = False
+            if isinstance(outcome, Failure):
+                done.errback(outcome)
+            else:
+                done.callback(task)
+            self._go_on_with(task)
+
+        if task.is_busy:
+            task.turns.append(begin)
+        else:
+            self._due(task)  # its time may be over, though the timer has not come to it yet
+            begin()
+        return shielded(done)
+
+    def _go_on_with(self, task: Task) -> None:
+        """Catch up on what had to wait while something about a task was on its way to the disk."""
+        if task.is_busy:
+            return
+        self._due(task)
+        self._look_at(task)
+        if task.turns and not task.is_busy:
+            task.turns.popleft()()
+
+    def _become(self, task: Task, state: TaskState) -> "Deferred[None]":
+        """Let a task stand otherwise as soon as that is on disk."""
+        return self._ledger.record("task_state", state).addCallback(lambda _: self._apply(task, state))
+
+    def _apply(self, task: Task, state: TaskState) -> None:
+        self._put(task, state)
+        if state.state == "ready":
+            self._offer(task)
+        elif not task.is_open:
             self._ended(task)
-        return task
 
     # Ending
 
@@ -406,31 +423,21 @@ class Tasks:
                 return
         self._clock.callLater(0, self._go_on)
 
-    def _give_back(self, task: Task, reason: str) -> None:
-        """Take a task from whoever had it."""
-        if task.state.attempts >= task.record.max_attempts:
-            self._fail(task, f"{reason}, at attempt {task.state.attempts} of {task.record.max_attempts}")
-            return
-        self._make_ready(task, reason)
-
-    def _fail(self, task: Task, reason: str) -> None:
-        state: State = "failed"
-        before = task.state
-        self._put(
-            task,
-            TaskState(
-                id=task.id,
-                state=state,
-                attempts=before.attempts,
-                lease=before.lease,
-                reason=reason,
-                ended_at=self._clock.seconds(),
-            ),
+    def _over_as(self, task: Task, state: State, reason: str | None) -> TaskState:
+        before, now = task.state, self._clock.seconds()
+        return TaskState(
+            id=task.id, state=state, attempts=before.attempts, lease=before.lease, reason=reason, ended_at=now
         )
-        self._note(task.state)
-        self._ended(task)
+
+    def _given_back(self, task: Task, reason: str) -> TaskState:
+        """Say how a task stands that its holder does not go on with."""
+        attempts, most = task.state.attempts, task.record.max_attempts
+        if attempts >= most:
+            return self._over_as(task, "failed", f"{reason}, at attempt {attempts} of {most}")
+        return TaskState(id=task.id, state="ready", attempts=attempts, reason=reason)
 
     def _put(self, task: Task, state: TaskState) -> None:
+        task.lost_its_holder = task.lost_its_holder and state.state == "leased"
         self._wheel.clear(task, task.slot)
         self._board.put(task, state)
         if state.state == "leased" and state.lease is not None:
@@ -439,21 +446,21 @@ class Tasks:
             task.slot = self._wheel.set(task, max(0.0, ends - self._clock.seconds()), self._due)
 
     def _due(self, task: Task) -> None:
-        """Look at a task whose lease, or whose holder's token, is over."""
+        """Look at a task whose lease, or whose holder's token, may be over."""
         lease = task.state.lease
-        if lease is None or task.state.state != "leased":
+        if lease is None or task.state.state != "leased" or task.is_busy:
             return
         if lease.expires_at <= self._clock.seconds():
             self._take_back(task, f"the lease of '{lease.holder.agent_id}' has expired")
-        elif self._tenure.until(lease.holder) is None:
+        elif task.lost_its_holder or self._tenure.until(lease.holder) is None:
             self._take_back(task, f"'{lease.holder.agent_id}' has ended")
         else:
             self._put(task, task.state)
 
     def _take_back(self, task: Task, reason: str) -> None:
-        self._give_back(task, reason)
-        if task.state.state == "ready":
-            self._note(task.state)
+        state = self._given_back(task, reason)
+        self._note(state)
+        self._apply(task, state)
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """Take all tasks from an agent that is gone."""
@@ -461,7 +468,8 @@ class Tasks:
             if waiting in self._waiting and waiting.holder.agent_id == agent:
                 self._turn_away(waiting, refusal)
         for task in self._board.leased_by(agent):
-            self._take_back(task, f"'{agent}' has ended")
+            task.lost_its_holder = True
+            self._due(task)
 
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """Take the tasks from those who hung on tokens that were revoked."""
