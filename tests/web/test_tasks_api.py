@@ -238,10 +238,10 @@ def one_winner(sidecar: Sidecar, rounds: int) -> int:
     won = 0
     with ThreadPoolExecutor(RACERS) as pool:
         for number in range(rounds):
-            waits = number % 2  # parked beforehand, or all at once
+            waits = number % 4 == 3  # parked beforehand, else all at once
             barrier = Barrier(RACERS)
 
-            def reach(agent: Client, barrier: Barrier = barrier, waits: int = waits) -> Answer:
+            def reach(agent: Client, barrier: Barrier = barrier, waits: bool = waits) -> Answer:
                 if not waits:
                     barrier.wait(10)
                 return take(agent, wait=10_000 if waits else 0)
