@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cco_sidecar.core.claims import claims as module
+from cco_sidecar.core.claims import queue
 from cco_sidecar.core.claims.entry import ClaimRecord
 from cco_sidecar.core.events.waiting import MOST_PER_AGENT
 from cco_sidecar.core.tokens import ADMIN, Succession
@@ -229,6 +230,20 @@ def test_places_are_bounded(house: RightsHouse, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(TooManyPolls):
         house.claim("d", "x", wait=60)
     assert house.room.used == MOST_PER_AGENT + 1
+
+
+def test_searches_are_bounded(house: RightsHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list of wide globs holds up the reactor, and nobody waits for very many."""
+    for number in range(8):
+        result_of(house.claim(f"a{number}", f"src/{number}"))
+    monkeypatch.setattr(module, "MOST_AWAITED_BY_ONE", 7)
+    with pytest.raises(TooManyPolls, match="More than 7"):
+        house.claim("b", "**", wait=60)
+    monkeypatch.setattr(queue, "MOST_LOOKS", 10)
+    result_of(house.claim("b", "**/x", "**/y"))
+    with pytest.raises(TooManyRequests, match="narrower"):
+        house.claim("c", "**/v", "**/w", "**/z")
+    result_of(house.claim("c", *(f"docs/{number}" for number in range(4))))
 
 
 def test_resources_are_bounded(house: RightsHouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ MOST_OF_AGENT = 1_000
 MOST_WAITING = 512
 MOST_AWAITED = 50_000
 """How many pairs of a claim that waits and one that it waits for are kept: a bound on memory."""
+MOST_AWAITED_BY_ONE = 1_000
 GRANTS_AT_ONCE = 64
 TOPIC = "claims"
 EXPIRED_EVENT = "claim_expired"
@@ -89,7 +90,7 @@ class Claims:
         if mine is not None:
             return self._renew(mine, wish.holder, wish.ttl_seconds, shorten=False)
         self._check_room(wish)
-        obstacles = self._obstacles(wish, None if seconds > 0 else SHOWN_CONFLICTS)
+        obstacles = self._obstacles(wish, MOST_AWAITED_BY_ONE + 1 if seconds > 0 else SHOWN_CONFLICTS)
         self._numbered += 1
         now = self._clock.seconds()
         entry = Entry(f"clm-{self._new_id()}", wish, now, self._numbered)
@@ -133,7 +134,7 @@ class Claims:
                 f"An agent claims at most {MOST_OF_AGENT} resources: claim a glob for many, or release some.", 5
             )
 
-    def _obstacles(self, wish: Wish, most: int | None) -> Obstacles:
+    def _obstacles(self, wish: Wish, most: int) -> Obstacles:
         while True:
             obstacles = self._queue.obstacles(wish, most)
             # What has expired goes first; then others may come into sight, or be free.
@@ -147,6 +148,8 @@ class Claims:
         if self._queue.leads_to(held, entry.agent):
             raise deadlock(obstacles)
         links = self._queue.awaited + len(obstacles.found) + len(obstacles.passed)
+        if len(obstacles.found) > MOST_AWAITED_BY_ONE:
+            raise TooManyPolls(f"More than {MOST_AWAITED_BY_ONE} others stand in the way: claim less at once.", 5)
         if self._queue.waiting >= MOST_WAITING or links > MOST_AWAITED:
             raise TooManyPolls("Too many claims of this project wait already: try again later.", 5)
         entry.parked = self._parking.park(

@@ -33,16 +33,16 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @frozen(eq=False)
 class Wish:
-    """What somebody wants to claim, understood."""
+    """What somebody wants to claim, understood; ``names`` are the texts of the resources."""
 
     holder: Holder
     resources: tuple[Resource, ...]
     mode: Mode
     ttl_seconds: int
+    names: frozenset[str] = field(init=False, repr=False)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The texts of the resources."""
+    @names.default
+    def _name(self) -> frozenset[str]:
         return frozenset(one.text for one in self.resources)
 
 

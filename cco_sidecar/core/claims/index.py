@@ -25,6 +25,8 @@ class ResourceIndex(Generic[Owner]):
     _by_head: "dict[str, dict[tuple[Owner, Resource], None]]" = field(factory=dict)
     _heads: list[str] = field(factory=list)  # sorted
     _count: int = 0
+    looked_at: int = 0
+    """How many resources all searches together have looked at: what they have cost."""
 
     def __len__(self) -> int:
         return self._count
@@ -51,12 +53,17 @@ class ResourceIndex(Generic[Owner]):
 
     def conflicting(self, wanted: Resource, counts: Callable[[Owner], bool]) -> Iterator[tuple[Owner, Resource]]:
         """Give every resource that conflicts with ``wanted``, and whose it is, of those owners that count."""
-        tail = wanted.tail
+        tail, start = wanted.tail, wanted.start
         for filed in self._near(wanted):
+            self.looked_at += len(filed)
             for entry in filed:
-                other = entry[1].tail
-                # The cheapest question first: nearly all that a wide glob is held against fail it.
-                if (tail.endswith(other) or other.endswith(tail)) and counts(entry[0]) and conflict(wanted, entry[1]):
+                # The cheapest questions first: nearly all that a wide glob is held against fail them.
+                other = entry[1]
+                if not (tail.endswith(other.tail) or other.tail.endswith(tail)):
+                    continue
+                if not (start.startswith(other.start) or other.start.startswith(start)):
+                    continue
+                if counts(entry[0]) and conflict(wanted, other):
                     yield entry
 
     def _near(self, wanted: Resource) -> Iterator[Mapping[tuple[Owner, Resource], None]]:

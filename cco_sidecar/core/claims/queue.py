@@ -13,6 +13,10 @@ from attrs import define, field
 from cco_sidecar.core.claims.entry import Entry, Wish
 from cco_sidecar.core.claims.index import ResourceIndex
 from cco_sidecar.core.claims.resources import Resource
+from cco_sidecar.errors import TooManyRequests
+
+MOST_LOOKS = 5_000
+"""After so many looks at others' resources, some milliseconds, no further resource is searched for."""
 
 Pair = tuple[Resource, Resource]
 """What is wanted, and what of another claim conflicts with it."""
@@ -58,14 +62,21 @@ class ClaimQueue:
         """Give the claims that conflict with a resource, whosever they are."""
         return list(dict.fromkeys(entry for entry, _ in self._index.conflicting(wanted, lambda _: True)))
 
-    def obstacles(self, wish: Wish, most: int | None) -> Obstacles:
+    def obstacles(self, wish: Wish, most: int) -> Obstacles:
         """Find what stands in the way of a wish.
 
-        :param most: to stop at so many; None for all of them.
+        :param most: to stop at so many.
+        :raises TooManyRequests: that would take too long.
         """
+        began = self._index.looked_at
         obstacles = Obstacles()
         holds = any(entry.is_held for entry in self._of_agent.get(wish.holder.agent_id, ()))
         for mine in wish.resources:
+            if self._index.looked_at - began > MOST_LOOKS:
+                raise TooManyRequests(
+                    "Too much is claimed to hold so many wide globs against it at once: claim fewer, or narrower ones.",
+                    5,
+                )
             for entry, theirs in self._index.conflicting(mine, lambda entry: entry.excludes(wish)):
                 if entry in obstacles.found or entry in obstacles.passed:
                     continue
@@ -73,7 +84,7 @@ class ClaimQueue:
                     obstacles.passed[entry] = (theirs, mine)
                     continue
                 obstacles.found[entry] = (mine, theirs)
-                if most is not None and len(obstacles.found) >= most:
+                if len(obstacles.found) >= most:
                     return obstacles
         return obstacles
 

@@ -32,6 +32,7 @@ class Resource:
     :param pieces: the segments between the ``**``: one piece where there is none.
     :param head: the path of the segments before the first with a wildcard: all that it matches lies there or below.
     :param tail: what every path that it matches ends with.
+    :param start: what the last segment of every path that it matches begins with.
     :param is_glob: whether it can match more than one path.
     """
 
@@ -40,6 +41,7 @@ class Resource:
     pieces: tuple[Sequence[str], ...]
     head: str
     tail: str
+    start: str
     is_glob: bool
 
     @property
@@ -68,7 +70,7 @@ def resource(text: str, root: str) -> Resource:
     if text.startswith(NAME):
         if not text[len(NAME) :].strip():
             raise NoResource("is no name: say what behind 'name:'")
-        return Resource(text, (), (), text, text, False)
+        return Resource(text, (), (), text, text, text, False)
     segments = _segments(text, root)
     _check(segments)
     return _of(segments)
@@ -117,18 +119,17 @@ def _of(segments: Sequence[str]) -> Resource:
     pieces = tuple(_pieces(kept, _ANY))
     wild = [number for number, part in enumerate(kept) if _WILD.search(part)]
     if not wild:
-        return Resource(text, kept, pieces, text, text, False)
+        return Resource(text, kept, pieces, text, text, kept[-1], False)
     tail = text[max(text.rfind("*"), text.rfind("?")) + 1 :]
     # '**' may be no segment at all, and then there is no slash before what follows.
-    return Resource(text, kept, pieces, "/".join(kept[: wild[0]]), tail.removeprefix("/"), True)
+    start = _WILD.split(kept[-1], maxsplit=1)[0]
+    return Resource(text, kept, pieces, "/".join(kept[: wild[0]]), tail.removeprefix("/"), start, True)
 
 
 def conflict(one: Resource, other: Resource) -> bool:
     """Say whether there is something that both name."""
     if one.is_name or other.is_name or not (one.is_glob or other.is_glob):
         return one.text == other.text
-    if not (one.tail.endswith(other.tail) or other.tail.endswith(one.tail)):
-        return False
     return _meet(one.pieces, other.pieces, _segments_meet)
 
 
@@ -191,4 +192,7 @@ def _found_in(pieces: Sequence[Sequence[T]], whole: Sequence[T], may_meet: Calla
 
 
 def _at(piece: Sequence[T], whole: Sequence[T], position: int, may_meet: Callable[[T, T], bool]) -> bool:
-    return all(may_meet(element, whole[position + number]) for number, element in enumerate(piece))
+    for number, element in enumerate(piece):  # noqa: SIM110 - a third faster than all() of a generator
+        if not may_meet(element, whole[position + number]):
+            return False
+    return True
