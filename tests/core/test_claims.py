@@ -526,6 +526,15 @@ def refused_id(house: RightsHouse, resource: str) -> str:
     return next(str(data["claim_id"]) for data in house.data("claim_expired") if data["resources"] == [resource])
 
 
+def test_an_end_that_could_not_be_written(house: RightsHouse) -> None:
+    """If the disk took no word of it, the next whole state on disk still does not have it."""
+    result_of(house.claim("a", "x"))
+    house.journal.refusal = StorageFull("full")
+    house.claims.end_agent("a", GONE)
+    house.journal.refusal = None
+    assert house.restart(snapshot=True).held == []
+
+
 def test_fence_after_damage(house: RightsHouse) -> None:
     """Numbers that may have been in what cannot be read are not given again."""
     result_of(house.claim("a", "x"))
