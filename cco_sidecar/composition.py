@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,25 @@ from cco_sidecar.backends.writer_process import WriterProcess
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.checkpoints import Checkpoints
+from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
+from cco_sidecar.core.fences import Fences
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
-from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.ledger import Keeper, Ledger
 from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
+from cco_sidecar.core.tasks.news import TaskNews
+from cco_sidecar.core.tasks.tasks import Tasks
+from cco_sidecar.core.tenure import Tenure
 from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
 from cco_sidecar.core.webhooks.courier import Courier
@@ -56,6 +63,8 @@ from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
 from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
+from cco_sidecar.web.checkpoints import CheckpointsAPI
+from cco_sidecar.web.claims import ClaimsAPI
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
@@ -69,6 +78,7 @@ from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_
 from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
+from cco_sidecar.web.tasks import TasksAPI
 from cco_sidecar.web.tokens import TokensAPI
 from cco_sidecar.web.webhooks import WebhooksAPI
 from cco_sidecar.web.wire import Wire
@@ -207,9 +217,35 @@ class Composition:
         letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
         webhooks = self._build_webhooks(ledger, hub, letters)
         texts = IssueTexts(reactor, ledger)
-        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts):
+        fences, checkpoints = Fences(), Checkpoints(reactor, ledger)
+        tenure = Tenure(
+            book,
+            lambda agent_id: self.agents.knows(project_id, agent_id),
+            lambda agent_id: self.agents.is_gone(project_id, agent_id),
+        )
+        parking = Parking(self.wheel, self.polls)
+        rights = (fences, tenure, parking, self.wheel)
+        claims = Claims(reactor, ledger, hub, *rights, str(root), lambda: new_id()[:16])
+        tasks = Tasks(reactor, ledger, *rights, TaskNews(hub, letters), lambda: new_id()[:16])
+        keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts)
+        for keeper in (*keepers, fences, claims, tasks, checkpoints):
             ledger.join(keeper)
-        project = Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks, texts)
+        project = Project(
+            project_id,
+            root,
+            ledger,
+            hub,
+            issues,
+            book,
+            keys,
+            letters,
+            webhooks,
+            texts,
+            fences,
+            claims,
+            tasks,
+            checkpoints,
+        )
         return ProjectLog(project, journal)
 
     def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
@@ -277,12 +313,15 @@ class Composition:
                 self.provisions.has_context,
                 self._ground.url,
             ),
+            checkpoints=CheckpointsAPI(reactor, self.agents, self.store),
+            claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
             issues=IssuesAPI(),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
+            tasks=TasksAPI(reactor, events.reader, roster),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
             webhooks=WebhooksAPI(lambda: secrets.token_bytes(NEW_BYTES)),
             openapi=description,

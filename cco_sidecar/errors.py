@@ -144,6 +144,18 @@ class NoSuchAgentType(UnknownAgentType):
     """A path names an agent type that the roster does not have."""
 
 
+class Claimed(Refusal):
+    """Another agent has claimed it; ``details`` say who, since when, and until when."""
+
+    code = "CLM_001"
+
+
+class StaleFence(Refusal):
+    """The lease is over, and the task may be another's by now; ``details`` say how it stands."""
+
+    code = "TSK_001"
+
+
 class TooManyRequests(Refusal):
     """The agent's token bucket is empty, or so much of a kind is under way already; ``retry_after`` is in seconds."""
 

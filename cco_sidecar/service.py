@@ -107,6 +107,9 @@ class SidecarService(MultiService):
         log.project.hub.open(recovery.most_lost)
         log.project.webhooks.open()
         self._at_end(log.project.webhooks.close)
+        log.project.fences.open(recovery.most_lost)
+        log.project.claims.open()
+        log.project.tasks.open()
         _log.info(
             "project {project} at {root}: {events} events recovered from {records} records",
             project=log.project.id,
@@ -208,7 +211,7 @@ class SidecarService(MultiService):
         await maybeDeferred(port.stopListening)
         self.parts.site.drain()
         for log in self.parts.logs:
-            log.project.hub.drain()
+            log.project.drain()
         await self._drained()
 
     async def _leave_agents(self) -> None:

@@ -14,6 +14,8 @@ from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.shielding import shielded
+from cco_sidecar.core.tasks.task import DEFAULT_ATTEMPTS, RANKS
+from cco_sidecar.core.tasks.tasks import NewTask
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.workflows import NextAgent
 from cco_sidecar.errors import Refusal
@@ -88,6 +90,19 @@ class Results:
         next_agents = self._next_agents(report.agent_type, report.status)
         return Accepted(result_id, str(path), next_agents, event, timestamp)
 
+    async def add_tasks(self, project: Project, report: Report, accepted: Accepted) -> list[str]:
+        """Make a task of each agent type that comes next; gives their ids, none of those that could not be made."""
+        found = []
+        for following in accepted.next_agents:
+            try:
+                task = await project.tasks.add(_following(following, report, accepted), report.agent_id)
+            except Refusal as refusal:
+                # The result is safe; that nobody is given the task is said in the answer.
+                _log.error("no task for {type}: {why}", type=following.agent_type, why=refusal.message)
+                continue
+            found.append(task.id)
+        return found
+
     async def _announce(
         self, project: Project, report: Report, result_id: str, path: str, key_for: KeyFor | None
     ) -> Event | None:
@@ -108,6 +123,19 @@ class Results:
             _log.error("result {id} is stored, but its event is not: {why}", id=result_id, why=refusal.message)
             return None
         return published.event
+
+
+def _following(following: NextAgent, report: Report, accepted: Accepted) -> NewTask:
+    return NewTask(
+        title=f"{following.agent_type} for {report.issue_id}",
+        task=following.reason,
+        types=[following.agent_type],
+        issue_id=report.issue_id,
+        priority=following.priority if following.priority in RANKS else "normal",  # type: ignore[arg-type]
+        after=(),
+        max_attempts=DEFAULT_ATTEMPTS,
+        data=msgspec.Raw(msgspec.json.encode({"result_id": accepted.result_id, "agent_id": report.agent_id})),
+    )
 
 
 def _stored_form(project_id: str, result_id: str, timestamp: str, report: Report) -> StoredResult:

@@ -64,6 +64,8 @@ STATUS: dict[type[Refusal], tuple[int, str]] = {
     errors.OriginRefused: (403, "forbidden"),
     errors.NotFound: (404, "not_found"),
     MethodNotAllowed: (405, "method_not_allowed"),
+    errors.Claimed: (409, "claimed"),
+    errors.StaleFence: (409, "stale_fence"),
     LengthRequired: (411, "length_required"),
     TooLarge: (413, "too_large"),
     NotJSON: (415, "unsupported_media_type"),

@@ -128,6 +128,11 @@ def plain_body(request: SidecarRequest, route: "Route", path: Mapping[str, str])
     return read_body(request, route.body, route.body_refusal)
 
 
+def optional_body(request: SidecarRequest, route: "Route", path: Mapping[str, str]) -> Any:
+    """Read the body of a request as the route's type, or, where there is none, make one without anything."""
+    return plain_body(request, route, path) if request.content.getbuffer().nbytes else route.body()
+
+
 @frozen
 class Route:
     """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI.

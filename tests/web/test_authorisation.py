@@ -17,6 +17,7 @@ from tests.web.sidecar import Answer, Client, Sidecar, unique
 
 ROUTES: Mapping[str, Route] = {f"{route.method} {route.path}": route for route in route_table(Mock())}
 MARK = "ONLY-IN-ALPHA"
+ITS_OWN = ("heartbeat", "checkpoint", "briefing")
 
 
 @define(eq=False, slots=False)
@@ -33,6 +34,8 @@ class Scene:
         self.result_id = stored["id"]
         failed = self.architect.post("/api/agents/spawn", self.spawn("missing")).refused(500, "AGT_001")
         self.spawned = failed.json["details"]["agent_id"]
+        self.task_id = self.own.post("/api/tasks", {**self.task(), "title": MARK}).ok(201)["id"]
+        self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
 
     @cached_property
     def own(self) -> Client:
@@ -74,6 +77,13 @@ class Scene:
     def replay(self) -> dict[str, object]:
         return {"selection": {"type": "scene_set", "publisher": "nobody"}}
 
+    def task(self) -> dict[str, object]:
+        return {"title": "Scene", "agent_type": "python-specialist", "issue_id": self.issue}
+
+    def claim(self) -> str:
+        """Make a claim of the scene's agent; gives its id."""
+        return str(self.own.post("/api/claims", {"resource": unique(f"name:{MARK}")}).ok(201)["id"])
+
     def spawn(self, runner: str) -> dict[str, object]:
         return {"agent_type": "python-specialist", "issue_id": self.issue, "runner": runner}
 
@@ -86,12 +96,15 @@ class Scene:
             "issue_id": self.issue,
             "agent_type": "python-specialist",
             "result_id": self.result_id,
-            "agent_id": self.own.agent_id if route.path.endswith("heartbeat") else self.spawned,
+            "agent_id": self.own.agent_id if route.path.endswith(ITS_OWN) else self.spawned,
             "jti": "some-jti",
             "webhook_id": "no-such-webhook",
             "replay_id": self.replay_id,
+            "task_id": self.task_id,
             **changed,
         }
+        if "<claim_id>" in route.path and "claim_id" not in values:
+            values["claim_id"] = self.claim()  # a new one, for asking may end it
         path = route.path
         for name, value in values.items():
             path = path.replace(f"<{name}>", value)
@@ -108,6 +121,14 @@ class Scene:
             "/api/issues/<issue_id>": {"title": "Scene", "body": "set"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
+            "/api/agents/<agent_id>/checkpoint": {"mark": MARK},
+            "/api/claims": {"resource": unique("name:scene")},
+            "/api/claims/<claim_id>/renew": {},
+            "/api/tasks": self.task(),
+            "/api/tasks/claim": {"types": ["rust-specialist"], "issue": "nowhere"},
+            "/api/tasks/<task_id>/checkpoint": {"fence": 10**6},
+            "/api/tasks/<task_id>/complete": {"fence": 10**6},
+            "/api/tasks/<task_id>/release": {"fence": 10**6},
         }
         return None if route.body is None else bodies[route.path]
 
@@ -143,6 +164,7 @@ def scene(sidecar: Sidecar, scenes: dict[int, Scene]) -> Callable[[], Scene]:
 P, A, N = "403 AUTH_003", "403 AUTH_005", "404 NOT_FOUND"
 NO_RUNNER = "400 VAL_002"
 NOT_PUBLIC = "400 VAL_002"
+STALE = "409 TSK_001"
 
 
 @frozen
@@ -217,9 +239,24 @@ GOLDEN: Mapping[str, Row] = {
     "GET /api/agents/<agent_id>/status": anybody(other_project=N),
     "GET /api/agents/<agent_id>/logs": Row(A, A, A, N, "200", "200"),
     "POST /api/agents/<agent_id>/heartbeat": Row(A, "200", A, A, A, "200"),
+    "PUT /api/agents/<agent_id>/checkpoint": Row(A, "200", A, A, A, "200"),
+    "GET /api/agents/<agent_id>/checkpoint": Row(A, "200", A, A, A, "200"),
+    "GET /api/agents/<agent_id>/briefing": Row(A, "200", A, A, A, "200"),
     "DELETE /api/agents/<agent_id>": Row(A, A, A, N, "200", "200"),
     "POST /api/issues/<issue_id>": Row(P, P, A, "200", "200", "200"),
     "GET /api/issues/<issue_id>": Row(P, "200", A, "200", "200", "200"),
+    "POST /api/claims": anybody("201"),
+    "GET /api/claims": anybody(),
+    "POST /api/claims/<claim_id>/renew": Row(A, "200", A, N, A, "200"),
+    "DELETE /api/claims/<claim_id>": Row(A, "200", A, N, A, "200"),
+    "POST /api/tasks": anybody("201"),
+    "GET /api/tasks": anybody(),
+    "POST /api/tasks/claim": anybody("204"),
+    "GET /api/tasks/<task_id>": anybody(other_project=N),
+    "DELETE /api/tasks/<task_id>": Row(A, "200", A, N, A, "200"),
+    "POST /api/tasks/<task_id>/checkpoint": anybody(STALE, other_project=N),
+    "POST /api/tasks/<task_id>/complete": anybody(STALE, other_project=N),
+    "POST /api/tasks/<task_id>/release": anybody(STALE, other_project=N),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),
@@ -410,6 +447,7 @@ def test_bad_names_in_bodies(bad: str, scene: Callable[[], Scene]) -> None:
         ("/api/results", stage.result(stage.own), ["agent_id", "agent_type", "issue_id", "project_id"]),
         ("/api/agents/spawn", stage.spawn("missing"), ["agent_type", "issue_id", "project_id"]),
         ("/api/events/x", {"topic": "t", "data": {}}, ["topic"]),
+        ("/api/tasks", stage.task(), ["agent_type", "issue_id"]),
     ]  # fmt: skip
     for path, sound, names in bodies:
         for name in names:
@@ -431,6 +469,8 @@ def test_bad_names_in_queries(bad: str, scene: Callable[[], Scene]) -> None:
         ("GET", "/api/events/wait/x", ["topic", "subscription", "project"]),
         ("GET", "/api/results", ["issue", "agent_type", "cursor", "project"]),
         ("GET", "/api/agents", ["type", "issue", "status", "project"]),
+        ("GET", "/api/claims", ["agent", "issue", "project"]),
+        ("GET", "/api/tasks", ["type", "issue", "agent", "project"]),
         ("DELETE", "/api/cache/all", ["agent_type", "project"]),
     ]
     for method, path, names in queries:

@@ -101,6 +101,14 @@ class Subscriptions:
         self._keep(mine[key])
         return mine[key]
 
+    def of_agent(self, agent: str) -> list[tuple[str, int]]:
+        """Give what an agent's subscriptions select (`Selection.key`), and where each stands; nothing moves by it.
+
+        A named one that was not waited on since the start is left out: what it selects is not known.
+        """
+        found = ((kept._selection or kept.key, kept) for kept in self._of_agent.get(agent, {}).values())
+        return [(selection, kept.start(selection)) for selection, kept in found if " " in selection]
+
     def offered(self, agent: str, key: str) -> Delivery | None:
         """Give the answer that is on its way on the agent's subscription of that name, if there are both."""
         subscription = self._of_agent.get(agent, {}).get(key)
