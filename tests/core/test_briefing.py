@@ -219,6 +219,17 @@ def test_unread_is_what_a_wait_would_give() -> None:
     assert unread(house.hub, "nobody", house.clock.seconds()).events == []
 
 
+def test_unread_by_subscription() -> None:
+    """What one subscription has had is not unread because another one stands before it."""
+    house = EventHouse()
+    outcome(house.wait("x", seconds=0))
+    outcome(house.wait("y", seconds=0))
+    for event_type in ("y", "x"):
+        house.publish(event_type)
+    outcome(house.wait("y", seconds=0, ack=house.hub.cursor(1)))
+    assert [event.sequence for event in unread(house.hub, "a", house.clock.seconds()).events] == [2]
+
+
 def test_unread_is_bounded() -> None:
     """Of very many, the newest, and that there are more."""
     house = EventHouse()

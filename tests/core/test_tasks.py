@@ -115,6 +115,25 @@ def test_hung_up_while_it_was_written() -> None:
     assert lease_of(taken(house, "b")).holder.agent_id == "b"
 
 
+def test_agent_ends_while_its_lease_is_written() -> None:
+    """Whoever is told has the task when it is told; then it goes to the next."""
+    house = RightsHouse()
+    result_of(house.add("x"))
+    house.journal.held = True
+    holders = []
+    taking = house.take("a")
+    taking.addCallback(lambda task: holders.append(task and lease_of(task).holder.agent_id))
+    next_one = outcome(house.take("b", wait=60))
+    house.tasks.end_agent("a", GONE)
+    house.journal.held = False
+    house.journal.write()
+    assert holders == ["a"]
+    [task] = next_one
+    assert isinstance(task, Task)
+    assert (lease_of(task).holder.agent_id, task.state.attempts) == ("b", 2)
+    assert house.restart().tasks.get(task.id).state == task.state
+
+
 def test_dead_token_while_waiting(house: RightsHouse) -> None:
     """A token that died meanwhile gets a refusal, and the next one the task."""
     dead, alive = (outcome(house.take(agent, wait=60)) for agent in "ab")
