@@ -50,7 +50,7 @@ from cco_sidecar.core.webhooks.retries import Retries
 from cco_sidecar.core.webhooks.room import SendRoom
 from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.core.workflows import NextAgent, next_agents
+from cco_sidecar.core.workflows.definition import NextAgent, next_agents
 from cco_sidecar.ground import Ground
 from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings

@@ -13,6 +13,7 @@ from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.tokens import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import NotFound
 
 
@@ -30,6 +31,7 @@ class Project:
     dead_letters: DeadLetters
     webhooks: Webhooks
     texts: IssueTexts
+    runs: Runs
 
 
 @define(eq=False)

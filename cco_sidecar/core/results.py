@@ -15,7 +15,7 @@ from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339
-from cco_sidecar.core.workflows import NextAgent
+from cco_sidecar.core.workflows.definition import NextAgent
 from cco_sidecar.errors import Refusal
 from cco_sidecar.interfaces import IResultStore, StoredResult
 
