@@ -51,6 +51,9 @@ from cco_sidecar.core.webhooks.room import SendRoom
 from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows.definition import NextAgent, next_agents
+from cco_sidecar.core.workflows.engine import Engine
+from cco_sidecar.core.workflows.evidence import Evidence
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.ground import Ground
 from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
@@ -167,6 +170,7 @@ class Composition:
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
         for log in self.logs:
             self.agents.add_project(log.project.id, log.project.ledger)
+        self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
         self.results = Results(
             reactor,
             self.store,
@@ -206,10 +210,10 @@ class Composition:
         keys = Idempotency(reactor)
         letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
         webhooks = self._build_webhooks(ledger, hub, letters)
-        texts = IssueTexts(reactor, ledger)
-        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts):
+        texts, runs = IssueTexts(reactor, ledger), Runs(ledger)
+        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs):
             ledger.join(keeper)
-        project = Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks, texts)
+        project = Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks, texts, runs)
         return ProjectLog(project, journal)
 
     def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
@@ -225,6 +229,13 @@ class Composition:
             self.measurements.webhook_attempted,
         )
         return Webhooks(reactor, ledger, hub, self.sender, self.webhook_keys, letters, courier, lambda: new_id()[:24])
+
+    def _build_engine(self, project: Project) -> Engine:
+        evidence = Evidence(project.id, self.store, self._last_lines)
+        return Engine(self._reactor, project, self.agents, self._ground.roster, evidence.of, lambda: new_id()[:16])
+
+    def _last_lines(self, agent_id: str, lines: int) -> "Deferred[bytes]":
+        return self._read_log(agent_id, lines, 0).addCallback(lambda found: found[0])
 
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.
@@ -279,7 +290,16 @@ class Composition:
             ),
             context=self.context,
             events=events,
-            issues=IssuesAPI(),
+            issues=IssuesAPI(
+                self.engines,
+                self.agents,
+                self.store,
+                roster,
+                self.runners,
+                DEFAULT_RUNNER,
+                settings.agents.default_timeout_seconds,
+                self._ground.url,
+            ),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),

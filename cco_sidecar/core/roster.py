@@ -248,7 +248,8 @@ def _workflows(file: RosterFile, types: Mapping[str, AgentType]) -> dict[str, Wo
 def _check_together(rules: tuple[Rule, ...], path: str, publishes: Mapping[str, tuple[str, ...]]) -> None:
     for number, rule in enumerate(rules):
         for place, event, near in misspelt(rule, publishes):
-            raise PlacedError(f"{path}[{number}].on.types[{place}]", f"nobody publishes '{event}': did you mean '{near}'?")
+            meant = f"nobody publishes '{event}': did you mean '{near}'?"
+            raise PlacedError(f"{path}[{number}].on.types[{place}]", meant)
     circle = endless(rules, publishes)
     if circle:
         number = next(number for number, rule in enumerate(rules) if rule.name == circle[0])

@@ -161,7 +161,7 @@ class AgentsAPI:
             project_id=project.id,
             parent=claims.sub,
             task=body.task or project.texts.text_of(issue_id)[:MOST_TASK] or _task_of(kind),
-            runner=self._runner(body.runner),
+            runner=known_runner(body.runner, self._runners, self._default_runner),
             timeout_seconds=body.timeout_seconds or self._default_timeout_seconds,
             priority=body.priority,
             environment=body.environment,
@@ -175,16 +175,6 @@ class AgentsAPI:
         if not call.holder.is_admin and named != call.project.id:
             raise Foreign(f"This token is for the project '{call.project.id}' alone.")
         return self._projects.get(named)
-
-    def _runner(self, name: str | None) -> str:
-        if name is None:
-            return self._default_runner
-        if name not in self._runners:
-            meant = nearest(name, self._runners)
-            known = ", ".join(sorted(self._runners))
-            hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
-            raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
-        return name
 
     def _answer(self, agent: Agent) -> SpawnAnswer:
         url = f"{self._url}/api/agents/{agent.agent_id}"
@@ -212,11 +202,11 @@ class AgentsAPI:
         if query.issue is not None:
             identifier(query.issue, "issue")
         found = self._agents.listing(call.project.id, query.status, query.type, query.issue, query.limit)
-        return Reply(AgentsAnswer([_line(agent) for agent in found]))
+        return Reply(AgentsAnswer([agent_line(agent) for agent in found]))
 
     async def show(self, call: Call[ProjectQuery, None]) -> Reply:
         """Show one agent."""
-        return Reply(_line(self._agents.get(call.project.id, call.path["agent_id"])))
+        return Reply(agent_line(self._agents.get(call.project.id, call.path["agent_id"])))
 
     async def logs(self, call: Call[LogsQuery, None]) -> Reply:
         """Give what an agent wrote."""
@@ -254,7 +244,7 @@ class AgentsAPI:
         agent = self._owned(call)
         audit(call.request, "agent killed", target=agent.agent_id)
         grace = 0 if call.query.force else call.query.timeout_seconds
-        return Reply(_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
+        return Reply(agent_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
 
     def _owned(self, call: Call[Any, None]) -> Agent:
         """Give the agent, if the holder is it, or spawned it, or is the admin."""
@@ -264,11 +254,27 @@ class AgentsAPI:
         raise Foreign(f"Only '{agent.agent_id}' itself, the agent that spawned it, and the admin may do this.")
 
 
+def known_runner(name: str | None, runners: Collection[str], default: str) -> str:
+    """Give the runner of that name, or the default one.
+
+    :raises InvalidBody: there is none.
+    """
+    if name is None:
+        return default
+    if name not in runners:
+        meant = nearest(name, runners)
+        known = ", ".join(sorted(runners))
+        hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
+        raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
+    return name
+
+
 def _task_of(kind: AgentType) -> str:
     return kind.role or f"Work on this issue as {kind.name}."
 
 
-def _line(agent: Agent) -> AgentLine:
+def agent_line(agent: Agent) -> AgentLine:
+    """Show an agent as it is now."""
     return AgentLine(
         agent_id=agent.agent_id,
         agent_type=agent.agent_type,

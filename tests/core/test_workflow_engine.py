@@ -64,12 +64,18 @@ def test_runs_through() -> None:
     house = play(house)
     assert house.run().status == "done"
     assert told(house) == [(name, 1) for name in ALL_OF_TDD]
-    assert [len(house.events(event)) for event in ("issue_started", "issue_completed", "escalation_required")] == [1, 1, 0]
+    assert [len(house.events(event)) for event in ("issue_started", "issue_completed", "escalation_required")] == [
+        1,
+        1,
+        0,
+    ]
 
 
 def test_tasks() -> None:
     """An agent's task is the rule's, with the issue's; its runner, priority and timeout are as asked for."""
-    roster = custom(rule("go", "issue_started", "a", task="{issue_id}: {task} {{x}}", timeout_seconds=7, priority="low"), a=[])
+    roster = custom(
+        rule("go", "issue_started", "a", task="{issue_id}: {task} {{x}}", timeout_seconds=7, priority="low"), a=[]
+    )
     house = house_of(roster=roster)
     house.start(workflow="flow", task="mend {it}", runner="shell")
     (agent,) = house.world.agents.values()

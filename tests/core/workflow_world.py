@@ -186,9 +186,7 @@ class FlowHouse:
         letters, keys = DeadLetters(clock, ledger, lambda: "x"), Idempotency(clock)
         none: Webhooks = None  # type: ignore[assignment]  # nothing here has to do with webhooks
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        self.project = Project(
-            "p", Path("/p"), ledger, hub, issues, book, keys, letters, none, texts, runs
-        )
+        self.project = Project("p", Path("/p"), ledger, hub, issues, book, keys, letters, none, texts, runs)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),
             prepare=self._prepare,
@@ -238,7 +236,9 @@ class FlowHouse:
             self.world.clock.advance(0)
             self.world.tell()
 
-    def start(self, issue_id: str = "i", workflow: str = "tdd", task: str = "Do it", runner: str = "demo") -> list[object]:
+    def start(
+        self, issue_id: str = "i", workflow: str = "tdd", task: str = "Do it", runner: str = "demo"
+    ) -> list[object]:
         """Start a run; gives a list that gets the outcome."""
         seen: list[object] = []
         order = StartOrder(issue_id, workflow, runner, task, "admin", 3600.0)

@@ -31,7 +31,6 @@ from cco_sidecar.core.workflows.run import (
     Retried,
     Run,
     Settled,
-    Why,
     apply,
 )
 
@@ -57,9 +56,11 @@ class _Turn:
         self.run = apply(self.run, effect, self.at)
         self.effects.append(effect)
 
-    def escalate(self, why: Why, rule: str, phase: str, message: str, agent_id: str = "", event_id: str = "") -> None:
-        if not any((it.why, it.rule, it.agent_id or "") == (why, rule, agent_id) for it in self.run.troubles):
-            self.add(Escalated(why, rule, phase, message, agent_id or None, event_id or None))
+    def escalate(self, wanted: Escalated) -> None:
+        """Call for a person, once for the same thing."""
+        same = (wanted.why, wanted.rule, wanted.agent_id)
+        if not any((it.why, it.rule, it.agent_id) == same for it in self.run.troubles):
+            self.add(wanted)
 
 
 def after_event(run: Run, workflow: Workflow, event: Event, at: float) -> tuple[Effect, ...]:
@@ -111,7 +112,7 @@ def after_end(run: Run, workflow: Workflow, ending: Ending, details: str, at: fl
         turn.add(Retried(attempt.agent_id))
     else:
         what = f"{attempt.agent_type} failed {_times(attempt.number)}; the last time {error}"
-        turn.escalate("failed", firing.rule, firing.phase, what, attempt.agent_id)
+        turn.escalate(Escalated("failed", firing.rule, firing.phase, what, attempt.agent_id))
     return tuple(turn.effects)
 
 
@@ -124,7 +125,7 @@ def after_refusal(run: Run, agent_id: str, reason: str, at: float) -> tuple[Effe
     firing = run.firings[attempt.firing]
     turn.add(Settled(agent_id, completed=False, error=reason))
     what = f"{attempt.agent_type} could not be started: {reason}"
-    turn.escalate("spawn", firing.rule, firing.phase, what, agent_id, firing.events[0])
+    turn.escalate(Escalated("spawn", firing.rule, firing.phase, what, agent_id, firing.events[0]))
     return tuple(turn.effects)
 
 
@@ -134,9 +135,10 @@ def after_silence(run: Run, workflow: Workflow, at: float) -> tuple[Effect, ...]
         return ()
     turn = _Turn(run, at)
     if not workflow.rules:
-        turn.escalate("workflow", "", _last_phase(run), f"the roster has no workflow '{run.workflow}' any more")
+        gone = f"the roster has no workflow '{run.workflow}' any more"
+        turn.escalate(Escalated("workflow", "", _last_phase(run), gone))
     elif not run.troubles and not is_complete(run, workflow):
-        turn.escalate("stuck", "", _last_phase(run), _why_stuck(run, workflow))
+        turn.escalate(Escalated("stuck", "", _last_phase(run), _why_stuck(run, workflow)))
     turn.add(Finished(ESCALATED if turn.run.troubles else DONE))
     return tuple(turn.effects)
 
@@ -144,8 +146,8 @@ def after_silence(run: Run, workflow: Workflow, at: float) -> tuple[Effect, ...]
 def is_complete(run: Run, workflow: Workflow) -> bool:
     """Say whether a run, in which nobody is at work, has come to an end of its workflow.
 
-    It has, when what fires last has fired, its agents completed, none of them with bad news; and when no join that never
-    fired has a part of what it waits for.
+    It has, when what fires last has fired, its agents completed, none of them with bad news; and when no join that
+    never fired has a part of what it waits for.
     """
     if any(not run.rounds(rule) for rule, _event, _id in run.joined):
         return False
@@ -207,11 +209,11 @@ def _complete(turn: _Turn, rule: Rule, event: Event) -> tuple[str, ...]:
 def _fire(turn: _Turn, rule: Rule, events: tuple[str, ...]) -> None:
     run = turn.run
     if run.rounds(rule.name) >= rule.most_rounds:
-        message = f"the rule '{rule.name}' has fired {_times(rule.most_rounds)}, as often as it may, and is called again"
-        turn.escalate("rounds", rule.name, rule.phase, message, event_id=events[-1])
+        message = f"the rule '{rule.name}' has fired {_times(rule.most_rounds)}, its most, and is called again"
+        turn.escalate(Escalated("rounds", rule.name, rule.phase, message, event_id=events[-1]))
     elif len(run.attempts) + len(rule.spawn) > MOST_AGENTS:
         message = f"the run has started {len(run.attempts)} agents; {MOST_AGENTS} is the most"
-        turn.escalate("agents", rule.name, rule.phase, message, event_id=events[-1])
+        turn.escalate(Escalated("agents", rule.name, rule.phase, message, event_id=events[-1]))
     else:
         turn.add(Fired(rule.name, rule.phase, events, rule.spawn))
 
@@ -252,7 +254,7 @@ def _why_stuck(run: Run, workflow: Workflow) -> str:
     if half is not None:
         have = run.joined_of(half.name)
         missing = [event for event in half.on.types if event not in have]
-        return f"the rule '{half.name}' has {', '.join(have)}, and nobody is at work who could publish {', '.join(missing)}"
+        return f"the rule '{half.name}' has {', '.join(have)}; nobody is at work who could publish {', '.join(missing)}"
     news: Sequence[str] = [event for attempt in run.attempts for event in attempt.news]
     last = f"the last news was {news[-1]}" if news else "no agent published anything"
     return f"nobody is at work any more, {last}, and no rule follows from it, though the workflow is not at its end"

@@ -367,8 +367,8 @@ def _check_same(run: Run, order: StartOrder) -> None:
     other = [name for name, value in asked.items() if getattr(run, name) != value]
     if other:
         raise IssueBusy(
-            f"The workflow '{run.workflow}' is at work on the issue '{run.issue_id}' with another {' and '.join(other)}: "
-            "stop it first, or wait for its end.",
+            f"The workflow '{run.workflow}' is at work on the issue '{run.issue_id}', with another "
+            f"{' and '.join(other)}: stop it first, or wait for its end.",
             run_id=run.run_id,
             workflow=run.workflow,
             different=other,

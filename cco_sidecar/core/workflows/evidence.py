@@ -23,13 +23,13 @@ ReadLog = Callable[[str, int], "Deferred[bytes]"]
 """Reads the last so many lines of an agent's log."""
 
 
-class _Words(msgspec.Struct):
+class _Words(msgspec.Struct, frozen=True):
     error: object = None
     message: object = None
     summary: object = None
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, frozen=True):
     result: _Words = _Words()
 
 

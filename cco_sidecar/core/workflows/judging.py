@@ -65,6 +65,10 @@ def failure(workflow: Workflow, attempt: Attempt, ending: Ending) -> str:
         return "it ended with exit code 0 and stored no result"
     if attempt.result_status == "failed":
         return "its result says that it failed"
+    return _missing(workflow, attempt)
+
+
+def _missing(workflow: Workflow, attempt: Attempt) -> str:
     publishes = workflow.publishes.get(attempt.agent_type, ())
     awaited = workflow.awaited(attempt.agent_type)
     good = [event for event in awaited if not is_bad_news(event)]

@@ -38,10 +38,10 @@ class Firing(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """An agent that a firing asked for: place ``index`` of the firing, ``number`` counts the tries for it from 1.
 
-    ``life`` counts the agents of one try: a sidecar that dies while it starts one leaves it unstarted, which is no fault
-    of the agent's. ``state`` is ``running`` (from the record on, before the process), ``completed``, ``failed`` or ``stopped``;
-    ``error`` says why it failed, or what was odd. ``news`` are the events that it published; ``counted`` says that a
-    rule took one.
+    ``life`` counts the agents of one try: a sidecar that dies while it starts one leaves it unstarted, which is no
+    fault of the agent's. ``state`` is ``running`` (from the record on, before the process), ``completed``, ``failed``
+    or ``stopped``; ``error`` says why it failed, or what was odd. ``news`` are the events that it published;
+    ``counted`` says that a rule took one.
     """
 
     agent_id: str
@@ -234,20 +234,22 @@ def apply(run: Run, effect: Effect, at: float) -> Run:
         return run if effect.key in run.told else replace(run, told=(*run.told, effect.key))
     if run.status in FINAL:
         return run
+    if isinstance(effect, Fired):
+        return _fired(run, effect, at)
+    if isinstance(effect, Finished):
+        return _finished(run, effect.status, at)
+    if isinstance(effect, (Begun, Joined, Escalated)):
+        return _noted(run, effect, at)
+    return _of_agent(run, effect)
+
+
+def _noted(run: Run, effect: Begun | Joined | Escalated, at: float) -> Run:
     if isinstance(effect, Begun):
         return replace(run, begun=True)
     if isinstance(effect, Joined):
         return replace(run, joined=(*run.joined, (effect.rule, effect.event_type, effect.event_id)))
-    if isinstance(effect, Fired):
-        return _fired(run, effect, at)
-    if isinstance(effect, Escalated):
-        escalation = Escalation(
-            effect.why, effect.rule, effect.phase, effect.message, at, effect.agent_id, effect.event_id
-        )
-        return replace(run, escalations=(*run.escalations, escalation)[:MOST_ESCALATIONS])
-    if isinstance(effect, Finished):
-        return _finished(run, effect.status, at)
-    return _of_agent(run, effect)
+    escalation = Escalation(effect.why, effect.rule, effect.phase, effect.message, at, effect.agent_id, effect.event_id)
+    return replace(run, escalations=(*run.escalations, escalation)[:MOST_ESCALATIONS])
 
 
 def _fired(run: Run, effect: Fired, at: float) -> Run:

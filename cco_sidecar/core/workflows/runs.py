@@ -85,4 +85,3 @@ class Runs:
         """Give every run as it is now."""
         for run in self._by_issue.values():
             yield "run", run
-

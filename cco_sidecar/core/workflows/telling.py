@@ -70,11 +70,11 @@ def what_to_do(run: Run, escalation: Escalation) -> list[str]:
     steps = [f"look: cco issue show {run.issue_id}"]
     if escalation.agent_id is not None:
         steps.append(f"read the log: cco agent logs {escalation.agent_id}")
-    steps += [
-        "do what is missing, then publish the event that the next rule waits for: cco events publish --type TYPE "
-        f"--topic issues --data '{{\"issue_id\": \"{run.issue_id}\"}}'; the run goes on from there",
-        f"or begin again: cco issue stop {run.issue_id}; cco issue start {run.issue_id} --workflow {run.workflow}",
-    ]
+    data = f'\'{{"issue_id": "{run.issue_id}"}}\''
+    publish = f"cco events publish --type TYPE --topic {TOPIC} --data {data}"
+    steps.append(f"do what is missing, publish the event that the next rule waits for, and the run goes on: {publish}")
+    again = f"cco issue start {run.issue_id} --workflow {run.workflow}"
+    steps.append(f"or begin again: cco issue stop {run.issue_id}; {again}")
     return steps
 
 
