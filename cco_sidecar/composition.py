@@ -41,7 +41,7 @@ from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
-from cco_sidecar.core.results import Results
+from cco_sidecar.core.results import Report, Results
 from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
 from cco_sidecar.core.webhooks.courier import Courier
@@ -79,6 +79,7 @@ from cco_sidecar.web.wire import Wire
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
 WORKFLOW = "tdd"
+"""Who comes next where no workflow is run for the issue."""
 
 
 @define(eq=False)
@@ -245,9 +246,10 @@ class Composition:
     def _is_gone(self, project_id: str, agent_id: str) -> bool:
         return self.agents.is_gone(project_id, agent_id)
 
-    def _next_agents(self, agent_type: str, status: str) -> list[NextAgent]:
-        workflow = self._ground.roster.workflows.get(WORKFLOW)
-        return [] if workflow is None else next_agents(workflow, agent_type, status)
+    def _next_agents(self, project: Project, report: Report) -> list[NextAgent]:
+        run = project.runs.find(report.issue_id)
+        workflow = self._ground.roster.workflows.get(WORKFLOW if run is None else run.workflow)
+        return [] if workflow is None else next_agents(workflow, report.agent_type, report.status)
 
     def _first_context(self, agent: Agent) -> "Deferred[bytes]":
         return Deferred.fromCoroutine(self.context.first(agent))

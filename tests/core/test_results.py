@@ -15,6 +15,7 @@ from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
 from cco_sidecar.core.tokens import TokenBook
 from cco_sidecar.core.workflows.definition import NextAgent
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
 from tests.core.webhook_fakes import WebhookHouse
 from tests.fakes import EventHouse, MemoryResults, numbered, outcome
@@ -49,6 +50,7 @@ class Desk:
             around.letters,
             around.webhooks,
             IssueTexts(house.clock, house.ledger),
+            Runs(house.ledger),
         )
         self.results = Results(
             house.clock,
@@ -56,7 +58,7 @@ class Desk:
             numbered(),
             started_here=lambda project, agent: agent in self.started_here,
             stored=lambda *what: self.told.append(what),
-            next_agents=lambda agent_type, status: [NEXT] if status == "success" else [],
+            next_agents=lambda project, report: [NEXT] if report.status == "success" else [],
         )
 
     def accept(

@@ -106,6 +106,7 @@ class Scene:
             "/api/results": self.result(self.own),
             "/api/agents/spawn": self.spawn("no-such-runner"),
             "/api/issues/<issue_id>": {"title": "Scene", "body": "set"},
+            "/api/issues/<issue_id>/start": {"runner": "no-such-runner"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
         }
@@ -219,7 +220,10 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/agents/<agent_id>/heartbeat": Row(A, "200", A, A, A, "200"),
     "DELETE /api/agents/<agent_id>": Row(A, A, A, N, "200", "200"),
     "POST /api/issues/<issue_id>": Row(P, P, A, "200", "200", "200"),
+    "GET /api/issues": Row(P, "200", "200", "200", "200", "200"),
     "GET /api/issues/<issue_id>": Row(P, "200", A, "200", "200", "200"),
+    "POST /api/issues/<issue_id>/start": Row(P, P, A, NO_RUNNER, NO_RUNNER, NO_RUNNER),
+    "POST /api/issues/<issue_id>/stop": Row(P, P, A, N, N, N),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),
