@@ -232,8 +232,10 @@ class FlowHouse:
 
     def settle(self) -> None:
         """Let everything be done that needs no time."""
-        for _ in range(200):
-            self.world.clock.advance(0)
+        clock = self.world.clock
+        self.world.tell()
+        while any(call.getTime() <= clock.seconds() for call in clock.getDelayedCalls()):
+            clock.advance(0)
             self.world.tell()
 
     def start(
@@ -313,8 +315,8 @@ class FlowHouse:
         return succeed(LaunchOrder(agent.agent_id, ["true"], {}, Path("/"), agent.timeout_seconds))
 
     def _announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
-        told = [event for event in self.events(event_type) if agent.agent_id in event.fields().texts("agent_id")]
-        if told:
+        told = (event for event in self.events(event_type) if event.body.publisher == SIDECAR)
+        if any(agent.agent_id in event.fields().texts("agent_id") for event in told):
             return succeed(None)
         data = {"agent_id": agent.agent_id, "agent_type": agent.agent_type, "status": agent.status}
         data |= {"exit_code": agent.exit_code, "result_id": agent.result_id}  # type: ignore[dict-item]  # JSON
