@@ -57,7 +57,7 @@ class Results:
     """Stores results, and publishes what follows from them.
 
     ``started_here`` says whether the sidecar itself watches an agent: then its process, not its result, ends it;
-    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the workflow that is run for the issue.
+    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the issue's workflow.
     """
 
     _clock: IReactorTime

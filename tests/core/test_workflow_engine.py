@@ -6,11 +6,14 @@ from itertools import repeat
 
 import msgspec
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import Agent, SpawnOrder
+from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.roster import Roster, parse_roster
-from cco_sidecar.core.workflows.run import Run
+from cco_sidecar.core.workflows.deciding import after_event
+from cco_sidecar.core.workflows.run import Finished, Fired, Run, Settled, Step, Told, fold
 from cco_sidecar.errors import IssueBusy, NotFound, StorageFull
 from tests.core.workflow_world import GOOD, FlowHouse, World, flawed, packaged, play, told
 from tests.fakes import START
@@ -35,7 +38,8 @@ def custom(*rules: dict[str, object], **publishes: list[str]) -> Roster:
 
 
 def rule(name: str, on: str, *spawn: str, **more: object) -> dict[str, object]:
-    trigger = {"types": on.split(), **{key: more.pop(key) for key in ("filter", "all") if key in more}}
+    trigger: dict[str, object] = {"types": on.split()}
+    trigger |= {key: more.pop(key) for key in ("filter", "all") if key in more}
     return {"name": name, "on": trigger, "spawn": list(spawn), **more}
 
 
@@ -419,6 +423,73 @@ def test_stopped_in_the_middle_of_a_crash() -> None:
     house.settle()
     assert house.world.stopped
     assert house.run().status == "stopped"
+
+
+def test_stopped_while_it_starts() -> None:
+    """An agent that is being started when its run is stopped is ended as soon as it is there."""
+    house = house_of(by_type(**{"chief-architect": ("hello",) * 50}))
+    ready: Deferred[None] = Deferred()
+    house.waiting = ready
+    house.start()
+    assert not house.world.processes
+    house.stop()
+    ready.callback(None)
+    house.settle()
+    assert not house.world.alive
+    assert house.run().status == "stopped"
+
+    class Slow:
+        """Agents whose registry knows of a spawn later."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.agents, name)
+
+        def spawn(self, order: SpawnOrder) -> "Deferred[Agent]":
+            return later.addCallback(lambda _: house.agents.spawn(order))
+
+    later: Deferred[None] = Deferred()
+    house = house_of(by_type(**{"chief-architect": ("hello",) * 50}))
+    house.engine._spawner._agents = Slow()  # type: ignore[assignment]  # it passes for them
+    house.start()
+    house.stop()
+    later.callback(None)
+    house.settle()
+    assert house.world.stopped
+    assert not house.world.alive
+
+
+def test_what_came_before_and_what_comes_again() -> None:
+    """Events from before the beginning, replays, and the beginning of another run make no rule fire."""
+    house = house_of(by_type(**{"chief-architect": ("hello",) * 50}))
+    house.publish("architecture_defined", {"issue_id": "i"})
+    house.start()
+    house.publish("issue_started", {"issue_id": "i", "run_id": "run-of-old"}, "sidecar", "i")
+    again = Draft("architecture_defined", "t", "admin", None, "i", msgspec.Raw(b"{}"), replayed_from="evt-1")
+    house.project.hub.publish(again)
+    house = house.restart()
+    assert told(house) == [("architecture", 1)]
+    run, flow = house.run(), house.roster.workflows["tdd"]
+    begun = msgspec.structs.replace(run, begun=False, firings=(), attempts=())
+    (started,) = house.events("issue_started")[:1]
+    assert after_event(begun, flow, house.events("architecture_defined")[0], 0.0) == ()
+    other = msgspec.structs.replace(begun, run_id="another")
+    assert after_event(other, flow, started, 0.0) == ()
+    assert after_event(begun, flow, started, 0.0) != ()
+
+
+def test_fold() -> None:
+    """A step has its effect once, on its own run, and none on a run that is over."""
+    run = Run("r", "i", "w", "demo", "t", "admin", 0.0, 0, 60.0)
+    fired = Fired("rule", "phase", ("e",), ("a",))
+    step = Step("r", "i", 1.0, 7, (fired,))
+    once = fold(run, step)
+    assert (once.rounds("rule"), once.through) == (1, 7)
+    assert fold(once, step) == once
+    assert fold(run, Step("other", "i", 1.0, 7, (fired,))) == run
+    over = fold(once, Step("r", "i", 2.0, 0, (Finished("stopped"),)))
+    assert [it.state for it in over.attempts] == ["stopped"]
+    assert fold(over, Step("r", "i", 3.0, 9, (fired, Settled("x", True)))).attempts == over.attempts
+    assert fold(over, Step("r", "i", 3.0, 0, (Told("stopped"),))).told == ("stopped",)
 
 
 def test_most_issues_at_once() -> None:

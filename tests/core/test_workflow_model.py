@@ -217,5 +217,3 @@ def test_model() -> None:
 def test_model_long() -> None:
     """Long."""
     run(1500, 60)
-
-

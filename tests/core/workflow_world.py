@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -37,7 +37,7 @@ from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import Refusal
 from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, LaunchOrder
 from tests.core.agents_fakes import launched
-from tests.fakes import START, outcome
+from tests.fakes import outcome
 
 HANG_SECONDS = 30.0
 GOOD = ("hello", "result", "news", "exit 0")
@@ -62,8 +62,6 @@ class MortalJournal:
 
     def append(self, record: bytes) -> "Deferred[None]":
         if self.refusal is not None:
-            from twisted.internet.defer import fail
-
             return fail(self.refusal)
         if self.dead:
             return Deferred()
@@ -167,6 +165,8 @@ class FlowHouse:
     places: int = 100
     queue: int = 1000
     retention_seconds: float = 86400.0
+    waiting: "Deferred[None] | None" = None
+    """What a start of an agent waits for."""
     journal: MortalJournal = field(init=False)
     project: Project = field(init=False)
     agents: Agents = field(init=False)
@@ -312,7 +312,8 @@ class FlowHouse:
 
     def _prepare(self, agent: Agent) -> "Deferred[LaunchOrder]":
         self.world.agents[agent.agent_id] = agent
-        return succeed(LaunchOrder(agent.agent_id, ["true"], {}, Path("/"), agent.timeout_seconds))
+        order = LaunchOrder(agent.agent_id, ["true"], {}, Path("/"), agent.timeout_seconds)
+        return succeed(order) if self.waiting is None else self.waiting.addCallback(lambda _: order)
 
     def _announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
         told = (event for event in self.events(event_type) if event.body.publisher == SIDECAR)

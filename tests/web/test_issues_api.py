@@ -134,8 +134,10 @@ def test_what_can_be_started(sidecar: Sidecar) -> None:
     path = f"/api/issues/{unique('issue')}"
     wrong = sidecar.admin.post(f"{path}/start", {"workflow": "tddd"}).refused(400, "VAL_002")
     assert "did you mean 'tdd'?" in wrong.json["message"]
-    assert "did you mean 'demo'?" in sidecar.admin.post(f"{path}/start", {"runner": "dmo"}).refused(400, "VAL_002").json["message"]
-    for body in ({"task": ""}, {"task": "t" * 65_537}, {"workflow": 1}, {"taks": "x"}, []):
+    wrong = sidecar.admin.post(f"{path}/start", {"runner": "dmo"}).refused(400, "VAL_002")
+    assert "did you mean 'demo'?" in wrong.json["message"]
+    bodies: list[object] = [{"task": ""}, {"task": "t" * 65_537}, {"workflow": 1}, {"taks": "x"}, []]
+    for body in bodies:
         sidecar.admin.post(f"{path}/start", body).refused(400, "VAL_002")
     sidecar.admin.get(path).refused(404, "NOT_FOUND")
     sidecar.admin.post(f"{path}/stop").refused(404, "NOT_FOUND")

@@ -65,7 +65,7 @@ class _Turn:
 
 def after_event(run: Run, workflow: Workflow, event: Event, at: float) -> tuple[Effect, ...]:
     """Give what follows from an event of the run's issue, but for the end of an agent (`after_end`)."""
-    if run.status in FINAL or event.is_replay:
+    if run.status in FINAL:
         return ()
     turn, body = _Turn(run, at), event.body
     fields = event.fields()
