@@ -54,7 +54,8 @@ class Agent:
 
     def work(self, how: str) -> int:
         """Do it; gives the exit code."""
-        print(f"{self.type}: {how}", flush=True)
+        sys.stdout.write(f"{self.type}: {how}\n")
+        sys.stdout.flush()
         if how in {"crash at once", "lie about all"}:
             return 3 if "crash" in how else 0
         if how == "hang":

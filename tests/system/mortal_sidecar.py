@@ -36,7 +36,7 @@ def make_mortal(mode: str, number: int) -> None:
             return self._ledger.record("run_step", step).addCallback(die)
         from twisted.internet import reactor
 
-        reactor.callLater(ACTING_SECONDS, die)  # type: ignore[attr-defined]  # the module is one
+        reactor.callLater(ACTING_SECONDS, die)
         return take(self, step)
 
     Runs.take = mortal  # type: ignore[method-assign]  # that is the point

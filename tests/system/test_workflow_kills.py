@@ -1,8 +1,9 @@
-"""The workflow ``tdd`` with real agents that crash, hang and lie, and a sidecar that is killed whenever a rule fires."""
+"""The workflow ``tdd`` with real agents that crash, hang and lie, and a sidecar that is killed as rules fire."""
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def outcome_of(issue: Any) -> Outcome:
 
 
 def play(directory: Path, seed: int, share: float, lives: Iterator[str | None]) -> tuple[Outcome, int]:
-    """Let ``tdd`` run to its end; ``lives`` says for each life of the sidecar how it dies. Give that, and how many died."""
+    """Let ``tdd`` run to its end, and give that; ``lives`` says how each life of the sidecar ends. Counts deaths."""
     directory.mkdir()
     source = str(Path(cco_sidecar.__file__).parents[1])
     program = str(Path(__file__).with_name("flawed_agent.py"))
@@ -45,10 +46,8 @@ def play(directory: Path, seed: int, share: float, lives: Iterator[str | None]) 
     try:
         begin(sidecar, next(lives))
         body = {"workflow": "tdd", "runner": "flawed", "task": "Do it"}
-        try:
+        with suppress(OSError):  # it dies of the first firing, which follows from the start
             sidecar.call("POST", "/api/issues/i/start", body)
-        except OSError:
-            pass  # it died of the first firing, which follows from the start
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             assert time.monotonic() < deadline, f"it is stuck:\n{sidecar.log[-3000:]}"
@@ -120,12 +119,11 @@ def test_killed_at_firings(tmp_path: Path) -> None:
 def test_killed_at_each_firing(tmp_path: Path, seed: int) -> None:
     """Long: for one in five agents that crash, hang or lie, a kill at each single firing, and at every one."""
     wanted, _ = play(tmp_path / "unharmed", seed, 0.2, repeat(None))
-    names = count()
     for mode in ("before", "after", "acting"):
         for number in range(1, len(wanted[1]) + 1):
             lives = chain([f"{mode}:{number}"], repeat(None))
             found, deaths = play(tmp_path / f"{mode}-{number}", seed, 0.2, lives)
             assert (found, deaths) == (wanted, 1), (mode, number)
-    for lives in (repeat("after:1"), repeat("acting:1"), chain(["before:1"], repeat("before:2"))):
-        found, _ = play(tmp_path / f"every-{next(names)}", seed, 0.2, iter(lives))
+    for first, others in (("after:1", "after:1"), ("acting:1", "acting:1"), ("before:1", "before:2")):
+        found, _ = play(tmp_path / f"every-{first}", seed, 0.2, chain([first], repeat(others)))
         assert found == wanted
