@@ -435,6 +435,7 @@ def test_bad_names_in_queries(bad: str, scene: Callable[[], Scene]) -> None:
         ("GET", "/api/events/wait/x", ["topic", "subscription", "project"]),
         ("GET", "/api/results", ["issue", "agent_type", "cursor", "project"]),
         ("GET", "/api/agents", ["type", "issue", "status", "project"]),
+        ("GET", "/api/issues", ["status", "project"]),
         ("DELETE", "/api/cache/all", ["agent_type", "project"]),
     ]
     for method, path, names in queries:

@@ -17,6 +17,7 @@ from cco_sidecar.core.workflows.run import (
     ESCALATED,
     FINAL,
     MOST_AGENTS,
+    MOST_ERROR,
     MOST_LIVES,
     RUNNING,
     Begun,
@@ -112,7 +113,7 @@ def after_end(run: Run, workflow: Workflow, ending: Ending, details: str, at: fl
         turn.add(Retried(attempt.agent_id))
     else:
         what = f"{attempt.agent_type} failed {_times(attempt.number)}; the last time {error}"
-        turn.escalate(Escalated("failed", firing.rule, firing.phase, what, attempt.agent_id))
+        turn.escalate(Escalated("failed", firing.rule, firing.phase, what[:MOST_ERROR], attempt.agent_id))
     return tuple(turn.effects)
 
 

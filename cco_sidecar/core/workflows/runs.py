@@ -62,7 +62,8 @@ class Runs:
         if after.status in FINAL:
             after = shortened(after)
         self._by_issue[step.issue_id] = after
-        self._forget()
+        if after.status != run.status:
+            self._forget()
         return after
 
     def _forget(self) -> None:
