@@ -61,8 +61,8 @@ def _table(answer: Any) -> "RenderableType":
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("PHASE", "STATE", "ROUND", "AGENT TYPE", "TRY", "AGENT", "PUBLISHED", "ID"):
-        table.add_column(column)
+    for column in ("PHASE", "STATE", "ROUND", "AGENT TYPE", "TRY", "AGENT", "ID"):
+        table.add_column(column, overflow="fold")
     for cells in _rows(answer):
         table.add_row(*(Text(one_line(cell), style=_STYLES.get(cell, "")) for cell in cells))
     title = Text(one_line(f"{answer['issue_id']}  {answer['workflow'] or ''}  "))
@@ -75,12 +75,11 @@ def _rows(answer: Any) -> Iterator[tuple[str, ...]]:
     for phase in answer["phases"]:
         name, state = phase["phase"], phase["state"]
         for agent in phase["agents"]:
-            published = ", ".join(agent["published"])
             place = (str(agent["round"]), agent["agent_type"], str(agent["attempt"]))
-            yield name, state, *place, _agent_state(agent), published, agent["agent_id"]
+            yield name, state, *place, _agent_state(agent), agent["agent_id"]
             name = state = ""
         if not phase["agents"]:
-            yield name, state, "", "", "", "", "", ""
+            yield name, state, "", "", "", "", ""
 
 
 def _agent_state(agent: Any) -> str:

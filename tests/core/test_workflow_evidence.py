@@ -44,10 +44,8 @@ def test_bounded_and_without_secrets() -> None:
     """However much there is, it is cut; what looks like a secret is taken out."""
     long = evidence(stored({"error": "E" * 9_000}), b"L" * 9_000)
     assert (long.count("E"), long.count("L")) == (MOST_WORDS, MOST_LOG)
-    key = b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-    found = evidence(stored({"error": "ghp_" + "a1B2" * 9}), key)
+    found = evidence(stored({"error": "ghp_" + "a1B2" * 9}), b"pushed with ghp_" + b"c3D4" * 9)
     assert "ghp_" not in found
-    assert "wJalr" not in found
     assert found.count("[REDACTED:") == 2
 
 
