@@ -13,7 +13,8 @@ from cco_sidecar.core.identifiers import nearest
 from cco_sidecar.core.issue_texts import MOST_BODY, MOST_TITLE
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster
-from cco_sidecar.core.workflows.engine import Engine, StartOrder
+from cco_sidecar.core.workflows.engine import Engine
+from cco_sidecar.core.workflows.orders import StartOrder
 from cco_sidecar.core.workflows.run import STATUSES
 from cco_sidecar.errors import InvalidBody, InvalidParameter, NotFound
 from cco_sidecar.interfaces import IResultStore

@@ -30,8 +30,9 @@ from cco_sidecar.core.roster import Roster, parse_roster
 from cco_sidecar.core.tokens import Epoch, TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.core.workflows.engine import Engine, StartOrder
+from cco_sidecar.core.workflows.engine import Engine
 from cco_sidecar.core.workflows.judging import Ending
+from cco_sidecar.core.workflows.orders import StartOrder
 from cco_sidecar.core.workflows.run import RUNNING, Attempt, Run
 from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import Refusal
@@ -39,7 +40,7 @@ from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, La
 from tests.core.agents_fakes import launched
 from tests.fakes import outcome
 
-HANG_SECONDS = 30.0
+HANG_SECONDS = 6.0
 GOOD = ("hello", "result", "news", "exit 0")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.web.sidecar import RUNNERS, Client, Sidecar, unique, until
+from tests.web.sidecar import PYTHON, RUNNERS, Client, Sidecar, unique, until
 
 
 def test_keep_and_give(sidecar: Sidecar) -> None:
@@ -185,3 +185,17 @@ def test_resumes_after_a_restart(start: Callable[..., Sidecar]) -> None:
     found = second.admin.get("/api/issues/issue-1").ok()
     assert [it["rule"] for it in found["rounds"]] == ["architecture", "tests-first"]
     second.admin.post("/api/issues/issue-1/stop", force="true").ok()
+
+
+def test_a_retry_is_told_why(start: Callable[..., Sidecar]) -> None:
+    """The task of a second try has how the first one ended, and the last lines of its log, secrets taken out."""
+    secret = "ghp_" + "a1B2" * 9
+    program = f"print('no tests in shop.py, {secret}'); raise SystemExit(7)"
+    sidecar = start(agents={"runners": {"crashing": {"command": [*PYTHON, program]}}})
+    sidecar.admin.post("/api/issues/issue-1/start", {"workflow": "tdd", "runner": "crashing", "task": "Mend"}).ok(201)
+    first, second = ended(sidecar.admin, "issue-1")["phases"][0]["agents"]
+    task = sidecar.inside(lambda: sidecar.service.parts.agents.task_of("alpha", second["agent_id"]))
+    before = f"This is try 2 of 2. The agent before you, {first['agent_id']}, failed: it ended with exit code 7"
+    assert task.startswith(before)
+    assert "no tests in shop.py, [REDACTED:" in task
+    assert secret not in task

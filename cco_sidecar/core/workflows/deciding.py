@@ -7,7 +7,6 @@ import msgspec
 from attrs import define, field
 
 from cco_sidecar.core.events.event import SIDECAR, Event
-from cco_sidecar.core.events.fields import EventFields
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.events.filters import Filter
 from cco_sidecar.core.workflows.definition import SIDECAR_EVENTS, Rule, Workflow, is_bad_news, next_agents
@@ -69,7 +68,6 @@ def after_event(run: Run, workflow: Workflow, event: Event, at: float) -> tuple[
     if run.status in FINAL:
         return ()
     turn, body = _Turn(run, at), event.body
-    fields = event.fields()
     is_ours = body.publisher == SIDECAR
     if is_ours and body.event_type == STARTED_EVENT:
         if _data(event).run_id != run.run_id:
@@ -79,7 +77,7 @@ def after_event(run: Run, workflow: Workflow, event: Event, at: float) -> tuple[
         return ()
     if is_ours and body.event_type == RESULT_EVENT:
         _report(turn, event)
-    counted = _match(turn, workflow, event, fields)
+    counted = _match(turn, workflow, event)
     attempt = None if is_ours else run.attempt(body.publisher)
     if attempt is not None and attempt in run.live:
         known = {*workflow.publishes.get(attempt.agent_type, ()), *workflow.awaited(attempt.agent_type)}
@@ -174,9 +172,9 @@ def last_rules(workflow: Workflow) -> frozenset[str]:
     return ends or frozenset(rule.name for rule in workflow.rules if rule.phase == phase)
 
 
-def _match(turn: _Turn, workflow: Workflow, event: Event, fields: EventFields) -> bool:
+def _match(turn: _Turn, workflow: Workflow, event: Event) -> bool:
     """Let every rule that waits for the event fire, or note it; say whether any did."""
-    matched = [rule for rule in workflow.rules if _takes(rule, event, fields)]
+    matched = [rule for rule in workflow.rules if _takes(rule, event)]
     for rule in matched:
         events = _complete(turn, rule, event)
         if events:
@@ -184,13 +182,13 @@ def _match(turn: _Turn, workflow: Workflow, event: Event, fields: EventFields) -
     return bool(matched)
 
 
-def _takes(rule: Rule, event: Event, fields: EventFields) -> bool:
+def _takes(rule: Rule, event: Event) -> bool:
     body = event.body
     if body.event_type not in rule.on.types:
         return False
     if body.event_type in SIDECAR_EVENTS and body.publisher != SIDECAR:
         return False
-    return rule.on.filter is None or _filter(rule.on.filter).matches_fields(fields)
+    return rule.on.filter is None or _filter(rule.on.filter).matches_fields(event.fields())
 
 
 def _complete(turn: _Turn, rule: Rule, event: Event) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ and its next life goes on from the records and the log.
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,10 +19,10 @@ from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.shielding import shielded
-from cco_sidecar.core.tokens import ADMIN
 from cco_sidecar.core.workflows.deciding import after_end, after_event, after_refusal, after_silence
 from cco_sidecar.core.workflows.definition import Workflow
 from cco_sidecar.core.workflows.judging import Ending, ending_of, failure
+from cco_sidecar.core.workflows.orders import StartOrder, check_same, issue_of
 from cco_sidecar.core.workflows.pauses import Pauses
 from cco_sidecar.core.workflows.run import (
     FINAL,
@@ -40,7 +39,7 @@ from cco_sidecar.core.workflows.run import (
 from cco_sidecar.core.workflows.runs import MOST_RUNNING
 from cco_sidecar.core.workflows.spawning import Spawner
 from cco_sidecar.core.workflows.telling import Teller, due
-from cco_sidecar.errors import IssueBusy, NotFound, Refusal, TooManyRequests
+from cco_sidecar.errors import NotFound, Refusal, TooManyRequests
 
 _log = Logger()
 
@@ -48,18 +47,6 @@ RETRY_SECONDS = 5.0
 
 Details = Callable[[Attempt, Ending], "Deferred[str]"]
 """Finds what else is known of an agent's failure: its result's words, the last lines of its log. Never fails."""
-
-
-@frozen
-class StartOrder:
-    """What is asked of a start, complete and checked; ``parent`` is the agent that asks, or ``admin``."""
-
-    issue_id: str
-    workflow: str
-    runner: str
-    task: str
-    parent: str
-    timeout_seconds: float
 
 
 @define(eq=False)
@@ -106,7 +93,7 @@ class Engine:
         """Go on with what was under way, after the recovery of the log and of the agents."""
         for run in self._project.runs:
             if run.status == STOPPED:
-                self._kill(run, 0.0)
+                self._spawner.end(run, 0.0)
             if run.status not in FINAL or next(due(run), None) is not None:
                 self._courses[run.issue_id] = _Course(run.run_id, run.issue_id)
         self._look_back()
@@ -166,23 +153,13 @@ class Engine:
         runs = self._project.runs
         before = runs.find(order.issue_id)
         if before is not None and before.status == RUNNING:
-            _check_same(before, order)
+            check_same(before, order)
             return before, False
         if len(runs.running) >= MOST_RUNNING:
             raise TooManyRequests(
                 f"{MOST_RUNNING} issues are worked on: start this one when one of them is done.", retry_after=60
             )
-        run = Run(
-            run_id=f"run-{self._new_id()}",
-            issue_id=order.issue_id,
-            workflow=order.workflow,
-            runner=order.runner,
-            task=order.task,
-            parent=order.parent,
-            started_at=self._clock.seconds(),
-            mark=self._project.hub.sequence,
-            timeout_seconds=order.timeout_seconds,
-        )
+        run = order.run(f"run-{self._new_id()}", self._clock.seconds(), self._project.hub.sequence)
         await runs.begin(run)
         self._project.issues.begin(run.issue_id, run.mark)
         course = self._courses[run.issue_id] = _Course(run.run_id, run.issue_id)
@@ -204,25 +181,11 @@ class Engine:
             raise NotFound(f"No workflow was started for the issue '{issue_id}': there is nothing to stop.")
         if run.status not in FINAL:
             run = await self._record(run, (Finished(STOPPED),)) or run
-        await self._kill(run, grace_seconds)
+        await self._spawner.end(run, grace_seconds)
         course = self._courses.get(issue_id)
         if course is not None:
             self._wake(course)
         return run
-
-    def _kill(self, run: Run, grace_seconds: float) -> "Deferred[object]":
-        """End the agents of a run, and those whom they have started for its issue."""
-        theirs = {attempt.agent_id for attempt in run.attempts}
-        agents = self._agents.listing(self._project.id, issue_id=run.issue_id, limit=1_000_000)
-        for agent in reversed(agents):  # oldest first: a parent comes before its children
-            if agent.parent in theirs:
-                theirs.add(agent.agent_id)
-        kills = [
-            self._agents.kill(self._project.id, agent.agent_id, grace_seconds).addErrback(_unforeseen)
-            for agent in agents
-            if agent.agent_id in theirs and not agent.ended
-        ]
-        return DeferredList(kills).addCallback(lambda _: None)
 
     # Events
 
@@ -345,34 +308,6 @@ class Engine:
     def _workflow(self, run: Run) -> Workflow:
         found = self._roster.workflows.get(run.workflow)
         return Workflow(run.workflow, run.workflow, (), {}) if found is None else found
-
-
-def issue_of(event: Event) -> str | None:
-    """Say which issue an event is about: its publisher's own; the admin, who has none, names one in the data."""
-    body = event.body
-    if body.issue_id is not None or body.publisher != ADMIN:
-        return body.issue_id
-    try:
-        return msgspec.json.decode(event.data, type=_Named).issue_id
-    except msgspec.ValidationError:
-        return None
-
-
-class _Named(msgspec.Struct):
-    issue_id: str | None = None
-
-
-def _check_same(run: Run, order: StartOrder) -> None:
-    asked = {"workflow": order.workflow, "runner": order.runner, "task": order.task}
-    other = [name for name, value in asked.items() if getattr(run, name) != value]
-    if other:
-        raise IssueBusy(
-            f"The workflow '{run.workflow}' is at work on the issue '{run.issue_id}', with another "
-            f"{' and '.join(other)}: stop it first, or wait for its end.",
-            run_id=run.run_id,
-            workflow=run.workflow,
-            different=other,
-        )
 
 
 def _unforeseen(wrong: Failure) -> None:

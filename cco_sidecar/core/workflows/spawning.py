@@ -1,9 +1,9 @@
-"""Starts the agents that a run asks for: each once, whatever crashes, and never silently not at all."""
+"""Starts the agents that a run asks for: each once, whatever crashes, and never silently not at all; ends them."""
 
 from collections.abc import Callable, Mapping
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,7 +23,7 @@ PAUSE_SECONDS = 10.0
 
 @define(eq=False)
 class Spawner:
-    """Starts agents of one project's runs under names known beforehand.
+    """Starts agents of one project's runs, under names known beforehand, and ends them.
 
     :param find_run: the run of that id and issue, as it is now, if it still is the issue's newest.
     :param refused: called with the run, the agent's id and the reason when an agent cannot be started.
@@ -46,6 +46,21 @@ class Spawner:
                 continue
             self._under_way.add(attempt.agent_id)
             Deferred.fromCoroutine(self._start(run, workflow, attempt)).addBoth(self._started, attempt.agent_id)
+
+    def end(self, run: Run, grace_seconds: float) -> "Deferred[None]":
+        """Fire when the agents of a run are gone, and those whom they have started for its issue."""
+        theirs = {attempt.agent_id for attempt in run.attempts}
+        agents = self._agents.listing(self._project_id, issue_id=run.issue_id, limit=1_000_000)
+        for agent in reversed(agents):  # oldest first: a parent comes before its children
+            if agent.parent in theirs:
+                theirs.add(agent.agent_id)
+        gone = [self._kill(agent, grace_seconds) for agent in agents if agent.agent_id in theirs and not agent.ended]
+        return DeferredList(gone).addCallback(lambda _: None)
+
+    def _kill(self, agent: Agent, grace_seconds: float) -> "Deferred[Agent | None]":
+        return self._agents.kill(self._project_id, agent.agent_id, grace_seconds).addErrback(
+            lambda failure: _log.failure("an agent of a stopped run could not be ended", failure)
+        )
 
     def _is_there(self, agent_id: str) -> bool:
         return self._agents.find(self._project_id, agent_id) is not None
@@ -97,9 +112,7 @@ class Spawner:
 
     def _end_if_stopped(self, run: Run, agent: Agent) -> None:
         if not self._wanted(run, agent.agent_id) and not agent.ended:
-            self._agents.kill(self._project_id, agent.agent_id, GRACE_SECONDS).addErrback(
-                lambda failure: _log.failure("an agent of a stopped run could not be ended", failure)
-            )
+            self._kill(agent, GRACE_SECONDS)
 
 
 def _may_pass(refusal: Refusal) -> bool:
