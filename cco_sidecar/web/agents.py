@@ -202,11 +202,11 @@ class AgentsAPI:
         if query.issue is not None:
             identifier(query.issue, "issue")
         found = self._agents.listing(call.project.id, query.status, query.type, query.issue, query.limit)
-        return Reply(AgentsAnswer([agent_line(agent) for agent in found]))
+        return Reply(AgentsAnswer([_line(agent) for agent in found]))
 
     async def show(self, call: Call[ProjectQuery, None]) -> Reply:
         """Show one agent."""
-        return Reply(agent_line(self._agents.get(call.project.id, call.path["agent_id"])))
+        return Reply(_line(self._agents.get(call.project.id, call.path["agent_id"])))
 
     async def logs(self, call: Call[LogsQuery, None]) -> Reply:
         """Give what an agent wrote."""
@@ -244,7 +244,7 @@ class AgentsAPI:
         agent = self._owned(call)
         audit(call.request, "agent killed", target=agent.agent_id)
         grace = 0 if call.query.force else call.query.timeout_seconds
-        return Reply(agent_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
+        return Reply(_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
 
     def _owned(self, call: Call[Any, None]) -> Agent:
         """Give the agent, if the holder is it, or spawned it, or is the admin."""
@@ -273,8 +273,7 @@ def _task_of(kind: AgentType) -> str:
     return kind.role or f"Work on this issue as {kind.name}."
 
 
-def agent_line(agent: Agent) -> AgentLine:
-    """Show an agent as it is now."""
+def _line(agent: Agent) -> AgentLine:
     return AgentLine(
         agent_id=agent.agent_id,
         agent_type=agent.agent_type,

@@ -12,7 +12,6 @@ from cco_sidecar.core.workflows.definition import Workflow
 from cco_sidecar.core.workflows.run import FINAL, RUNNING, Attempt, Run
 from cco_sidecar.core.workflows.telling import what_to_do
 from cco_sidecar.interfaces import ResultEntry
-from cco_sidecar.web.agents import AgentLine, agent_line
 
 NEW = "new"
 """The status of an issue for which no workflow was started."""
@@ -99,6 +98,20 @@ class EscalationAnswer(msgspec.Struct):
     at: str
 
 
+class IssueAgent(msgspec.Struct):
+    """An agent that works, or has worked, on the issue, whoever started it (``parent``)."""
+
+    agent_id: str
+    agent_type: str
+    parent: str
+    status: str
+    started_at: str | None
+    ended_at: str | None
+    exit_code: int | None
+    result_id: str | None
+    usage: dict[str, float] | None
+
+
 class IssueState(IssueAnswer):
     """An issue with all that was done for it: its newest run, and the agents and results of all time.
 
@@ -117,7 +130,7 @@ class IssueState(IssueAnswer):
     phases: list[PhaseAnswer]
     rounds: list[RoundAnswer]
     escalations: list[EscalationAnswer]
-    agents: list[AgentLine]
+    agents: list[IssueAgent]
     results: list[ResultEntry]
     cost: dict[str, float] | None
 
@@ -197,7 +210,7 @@ def issue_state(
         phases=[] if run is None else [_phase(run, name, known) for name in _phases(run, workflow)],
         rounds=[] if run is None else _rounds(run, workflow),
         escalations=[] if run is None else _escalations(run),
-        agents=[agent_line(agent) for agent in agents],
+        agents=[_line(agent) for agent in agents],
         results=results,
         cost=_cost(agents),
     )
@@ -219,6 +232,20 @@ def issue_line(project: Project, issue_id: str) -> IssueLine:
         started_at=None if run is None else rfc3339(run.started_at),
         ended_at=None if run is None else _time(run.ended_at),
         first_seen=None if seen is None else rfc3339(seen.first_seen),
+    )
+
+
+def _line(agent: Agent) -> IssueAgent:
+    return IssueAgent(
+        agent_id=agent.agent_id,
+        agent_type=agent.agent_type,
+        parent=agent.parent,
+        status=agent.status,
+        started_at=_time(agent.started_at),
+        ended_at=_time(agent.ended_at),
+        exit_code=agent.exit_code,
+        result_id=agent.result_id,
+        usage=agent.usage,
     )
 
 

@@ -20,7 +20,8 @@ USUAL_ROUNDS = 3
 
 SIDECAR_EVENTS = frozenset({
     *("issue_started", "issue_completed", "issue_stopped", "escalation_required"),
-    *("agent_spawned", "agent_completed", "agent_failed", "agent_stalled", "result_stored"),
+    *("agent_spawned", "agent_completed", "agent_failed", "result_stored"),
+    *("agent_stalled", "agent_looping"),
 })  # fmt: skip
 """What the sidecar itself says of issues and agents: rules believe nobody else that says it."""
 
