@@ -91,8 +91,10 @@ class Engine:
 
     def open(self) -> None:
         """Go on with what was under way, after the recovery of the log and of the agents."""
+        agents = self._agents.listing(self._project.id, limit=1_000_000)
+        at_work = {agent.issue_id for agent in agents if not agent.ended}
         for run in self._project.runs:
-            if run.status == STOPPED:
+            if run.status == STOPPED and run.issue_id in at_work:
                 self._spawner.end(run, 0.0)
             if run.status not in FINAL or next(due(run), None) is not None:
                 self._courses[run.issue_id] = _Course(run.run_id, run.issue_id)
@@ -283,7 +285,9 @@ class Engine:
         effects = () if now is None else after_refusal(now, agent_id, reason, self._clock.seconds())
         if now is not None and effects:
             await self._insist(self._record, now, effects)
-            self._wake(self._courses[run.issue_id])
+            course = self._courses.get(run.issue_id)
+            if course is not None:
+                self._wake(course)
 
     # Records
 
