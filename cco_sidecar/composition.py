@@ -45,7 +45,7 @@ from cco_sidecar.core.ledger import Keeper, Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
-from cco_sidecar.core.results import Results
+from cco_sidecar.core.results import Report, Results
 from cco_sidecar.core.tasks.news import TaskNews
 from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.tenure import Tenure
@@ -57,7 +57,10 @@ from cco_sidecar.core.webhooks.retries import Retries
 from cco_sidecar.core.webhooks.room import SendRoom
 from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.core.workflows import NextAgent, next_agents
+from cco_sidecar.core.workflows.definition import NextAgent, next_agents
+from cco_sidecar.core.workflows.engine import Engine
+from cco_sidecar.core.workflows.evidence import Evidence
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.ground import Ground
 from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
@@ -86,6 +89,7 @@ from cco_sidecar.web.wire import Wire
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
 WORKFLOW = "tdd"
+"""Who comes next where no workflow is run for the issue."""
 
 
 @define(eq=False)
@@ -177,6 +181,7 @@ class Composition:
         self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
         for log in self.logs:
             self.agents.add_project(log.project.id, log.project.ledger)
+        self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
         self.results = Results(
             reactor,
             self.store,
@@ -216,7 +221,7 @@ class Composition:
         keys = Idempotency(reactor)
         letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
         webhooks = self._build_webhooks(ledger, hub, letters)
-        texts = IssueTexts(reactor, ledger)
+        texts, runs = IssueTexts(reactor, ledger), Runs(ledger)
         fences, checkpoints = Fences(), Checkpoints(reactor, ledger)
         tenure = Tenure(
             book,
@@ -227,7 +232,7 @@ class Composition:
         rights = (fences, tenure, parking, self.wheel)
         claims = Claims(reactor, ledger, hub, *rights, str(root), lambda: new_id()[:16])
         tasks = Tasks(reactor, ledger, *rights, TaskNews(hub, letters), lambda: new_id()[:16])
-        keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts)
+        keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs)
         for keeper in (*keepers, fences, claims, tasks, checkpoints):
             ledger.join(keeper)
         project = Project(
@@ -245,6 +250,7 @@ class Composition:
             claims,
             tasks,
             checkpoints,
+            runs,
         )
         return ProjectLog(project, journal)
 
@@ -262,6 +268,13 @@ class Composition:
         )
         return Webhooks(reactor, ledger, hub, self.sender, self.webhook_keys, letters, courier, lambda: new_id()[:24])
 
+    def _build_engine(self, project: Project) -> Engine:
+        evidence = Evidence(project.id, self.store, self._last_lines)
+        return Engine(self._reactor, project, self.agents, self._ground.roster, evidence.of, lambda: new_id()[:16])
+
+    def _last_lines(self, agent_id: str, lines: int) -> "Deferred[bytes]":
+        return self._read_log(agent_id, lines, 0).addCallback(lambda found: found[0])
+
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.
         project = self.projects.default if project_id == "*" else self.projects.find(project_id)
@@ -270,9 +283,10 @@ class Composition:
     def _is_gone(self, project_id: str, agent_id: str) -> bool:
         return self.agents.is_gone(project_id, agent_id)
 
-    def _next_agents(self, agent_type: str, status: str) -> list[NextAgent]:
-        workflow = self._ground.roster.workflows.get(WORKFLOW)
-        return [] if workflow is None else next_agents(workflow, agent_type, status)
+    def _next_agents(self, project: Project, report: Report) -> list[NextAgent]:
+        run = project.runs.find(report.issue_id)
+        workflow = self._ground.roster.workflows.get(WORKFLOW if run is None else run.workflow)
+        return [] if workflow is None else next_agents(workflow, report.agent_type, report.status)
 
     def _first_context(self, agent: Agent) -> "Deferred[bytes]":
         return Deferred.fromCoroutine(self.context.first(agent))
@@ -317,7 +331,16 @@ class Composition:
             claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
-            issues=IssuesAPI(),
+            issues=IssuesAPI(
+                self.engines,
+                self.agents,
+                self.store,
+                roster,
+                self.runners,
+                DEFAULT_RUNNER,
+                settings.agents.default_timeout_seconds,
+                self._ground.url,
+            ),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),

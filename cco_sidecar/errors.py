@@ -32,6 +32,12 @@ class KeyReused(Refusal):
     code = "VAL_003"
 
 
+class IssueBusy(Refusal):
+    """A run is at work on the issue, and another was asked for."""
+
+    code = "VAL_004"
+
+
 class NotFound(Refusal):
     """There is nothing by that name."""
 

@@ -128,6 +128,9 @@ class SidecarService(MultiService):
                 await self.parts.provisions.renew(agent)
         self._at_end(self._leave_agents)
         await self.parts.agents.readopt()
+        for engine in self.parts.engines.values():
+            engine.open()
+            self._at_end(engine.close)
         await self._write_admin_token()
         self._repeat(self._write_admin_token, ADMIN_SECONDS / 4)
         listener = self._ground.listener

@@ -133,6 +133,11 @@ class Agents:
         project = self._projects.get(project_id)
         return project is not None and project.rows.find(agent_id) is not None
 
+    def find(self, project_id: str, agent_id: str) -> Agent | None:
+        """Look an agent up; None when there is none."""
+        project = self._projects.get(project_id)
+        return None if project is None else project.rows.find(agent_id)
+
     def task_of(self, project_id: str, agent_id: str) -> str:
         """Give the task of an agent that was started here; empty for any other."""
         project = self._projects.get(project_id)
@@ -191,6 +196,9 @@ class Agents:
 
     async def _spawn(self, order: SpawnOrder, key: Callable[[Agent], KeyRecord] | None) -> Agent:
         project = self._project(order.project_id)
+        known = None if order.agent_id is None else project.rows.find(order.agent_id)
+        if known is not None:
+            return known
         if self._closed:
             raise SpawnFailed("The sidecar is stopping: spawn again when it is back.", reason="stopping")
         self._admission.reserve()
@@ -225,7 +233,7 @@ class Agents:
 
     def _new(self, order: SpawnOrder) -> Agent:
         return Agent(
-            agent_id=self._new_id(),
+            agent_id=order.agent_id or self._new_id(),
             agent_type=order.agent_type,
             issue_id=order.issue_id,
             project_id=order.project_id,

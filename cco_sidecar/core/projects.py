@@ -17,6 +17,7 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.tokens import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import NotFound, Refusal
 
 
@@ -38,6 +39,7 @@ class Project:
     claims: Claims
     tasks: Tasks
     checkpoints: Checkpoints
+    runs: Runs
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End all that an agent holds and waits for, for it is gone."""

@@ -17,7 +17,7 @@ from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.tasks.task import DEFAULT_ATTEMPTS, RANKS
 from cco_sidecar.core.tasks.tasks import NewTask
 from cco_sidecar.core.times import rfc3339
-from cco_sidecar.core.workflows import NextAgent
+from cco_sidecar.core.workflows.definition import NextAgent
 from cco_sidecar.errors import Refusal
 from cco_sidecar.interfaces import IResultStore, StoredResult
 
@@ -59,7 +59,7 @@ class Results:
     """Stores results, and publishes what follows from them.
 
     ``started_here`` says whether the sidecar itself watches an agent: then its process, not its result, ends it;
-    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the workflow.
+    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the issue's workflow.
     """
 
     _clock: IReactorTime
@@ -67,7 +67,7 @@ class Results:
     _new_id: Callable[[], str]
     _started_here: Callable[[str, str], bool]
     _stored: Callable[[str, str, str], None]
-    _next_agents: Callable[[str, str], list[NextAgent]]
+    _next_agents: Callable[[Project, Report], list[NextAgent]]
 
     async def accept(self, project: Project, report: Report, key_for: KeyFor | None) -> Accepted:
         """Give the result back as stored once it is on disk, with ``result_stored`` published.
@@ -87,7 +87,7 @@ class Results:
         path = await self._store.store(_stored_form(project.id, result_id, timestamp, report))
         self._stored(project.id, report.agent_id, result_id)
         event = await self._announce(project, report, result_id, str(path), key_for)
-        next_agents = self._next_agents(report.agent_type, report.status)
+        next_agents = self._next_agents(project, report)
         return Accepted(result_id, str(path), next_agents, event, timestamp)
 
     async def add_tasks(self, project: Project, report: Report, accepted: Accepted) -> list[str]:

@@ -161,7 +161,7 @@ class AgentsAPI:
             project_id=project.id,
             parent=claims.sub,
             task=body.task or project.texts.text_of(issue_id)[:MOST_TASK] or _task_of(kind),
-            runner=self._runner(body.runner),
+            runner=known_runner(body.runner, self._runners, self._default_runner),
             timeout_seconds=body.timeout_seconds or self._default_timeout_seconds,
             priority=body.priority,
             environment=body.environment,
@@ -175,16 +175,6 @@ class AgentsAPI:
         if not call.holder.is_admin and named != call.project.id:
             raise Foreign(f"This token is for the project '{call.project.id}' alone.")
         return self._projects.get(named)
-
-    def _runner(self, name: str | None) -> str:
-        if name is None:
-            return self._default_runner
-        if name not in self._runners:
-            meant = nearest(name, self._runners)
-            known = ", ".join(sorted(self._runners))
-            hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
-            raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
-        return name
 
     def _answer(self, agent: Agent) -> SpawnAnswer:
         url = f"{self._url}/api/agents/{agent.agent_id}"
@@ -262,6 +252,21 @@ class AgentsAPI:
         if call.holder.is_admin or call.holder.sub in {agent.agent_id, agent.parent}:
             return agent
         raise Foreign(f"Only '{agent.agent_id}' itself, the agent that spawned it, and the admin may do this.")
+
+
+def known_runner(name: str | None, runners: Collection[str], default: str) -> str:
+    """Give the runner of that name, or the default one.
+
+    :raises InvalidBody: there is none.
+    """
+    if name is None:
+        return default
+    if name not in runners:
+        meant = nearest(name, runners)
+        known = ", ".join(sorted(runners))
+        hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
+        raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
+    return name
 
 
 def _task_of(kind: AgentType) -> str:

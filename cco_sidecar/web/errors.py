@@ -69,6 +69,7 @@ STATUS: dict[type[Refusal], tuple[int, str]] = {
     LengthRequired: (411, "length_required"),
     TooLarge: (413, "too_large"),
     NotJSON: (415, "unsupported_media_type"),
+    errors.IssueBusy: (409, "issue_busy"),
     errors.KeyReused: (422, "idempotency_key_reused"),
     errors.TooManyRequests: (429, "too_many_requests"),
     errors.TooManyPolls: (429, "too_many_polls"),

@@ -17,7 +17,8 @@ from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
 from cco_sidecar.core.tasks import tasks as tasks_module
 from cco_sidecar.core.tokens import TokenBook
-from cco_sidecar.core.workflows import NextAgent
+from cco_sidecar.core.workflows.definition import NextAgent
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
 from tests.core.rights_house import RightsHouse
 from tests.core.webhook_fakes import WebhookHouse
@@ -57,6 +58,7 @@ class Desk:
             rights.claims,
             rights.tasks,
             Checkpoints(house.clock, house.ledger),
+            Runs(house.ledger),
         )
         self.results = Results(
             house.clock,
@@ -64,7 +66,7 @@ class Desk:
             numbered(),
             started_here=lambda project, agent: agent in self.started_here,
             stored=lambda *what: self.told.append(what),
-            next_agents=lambda agent_type, status: [NEXT] if status == "success" else [],
+            next_agents=lambda project, report: [NEXT] if report.status == "success" else [],
         )
 
     def accept(

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
+from tests.web.conftest import RUNNERS, started, stopped
 from tests.web.forging import LONG_AGO, claims, signed
 from tests.web.sidecar import Answer, Client, Sidecar, unique
 
@@ -119,6 +120,7 @@ class Scene:
             "/api/results": self.result(self.own),
             "/api/agents/spawn": self.spawn("no-such-runner"),
             "/api/issues/<issue_id>": {"title": "Scene", "body": "set"},
+            "/api/issues/<issue_id>/start": {"runner": "no-such-runner"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
             "/api/agents/<agent_id>/checkpoint": {"mark": MARK},
@@ -140,6 +142,15 @@ class Scene:
             "/api/results": {"older_than_seconds": 10**9} if route.method == "DELETE" else {},
         }
         return who.request(route.method, self.path(route), self.body(route), **{**usual.get(route.path, {}), **query})
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One that lets everybody ask as often as this takes."""
+    config = {"agents": {"runners": RUNNERS}, "rate_limits": {"enabled": False}}
+    made = started(tmp_path_factory.mktemp("sidecar"), config)
+    yield made
+    stopped(made)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +255,10 @@ GOLDEN: Mapping[str, Row] = {
     "GET /api/agents/<agent_id>/briefing": Row(A, "200", A, A, A, "200"),
     "DELETE /api/agents/<agent_id>": Row(A, A, A, N, "200", "200"),
     "POST /api/issues/<issue_id>": Row(P, P, A, "200", "200", "200"),
+    "GET /api/issues": Row(P, "200", "200", "200", "200", "200"),
     "GET /api/issues/<issue_id>": Row(P, "200", A, "200", "200", "200"),
+    "POST /api/issues/<issue_id>/start": Row(P, P, A, NO_RUNNER, NO_RUNNER, NO_RUNNER),
+    "POST /api/issues/<issue_id>/stop": Row(P, P, A, N, N, N),
     "POST /api/claims": anybody("201"),
     "GET /api/claims": anybody(),
     "POST /api/claims/<claim_id>/renew": Row(A, "200", A, N, A, "200"),
@@ -471,6 +485,7 @@ def test_bad_names_in_queries(bad: str, scene: Callable[[], Scene]) -> None:
         ("GET", "/api/agents", ["type", "issue", "status", "project"]),
         ("GET", "/api/claims", ["agent", "issue", "project"]),
         ("GET", "/api/tasks", ["type", "issue", "agent", "project"]),
+        ("GET", "/api/issues", ["status", "project"]),
         ("DELETE", "/api/cache/all", ["agent_type", "project"]),
     ]
     for method, path, names in queries:
