@@ -36,6 +36,7 @@ from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
 from cco_sidecar.core.idempotency import Idempotency
+from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
@@ -58,6 +59,7 @@ from cco_sidecar.web.agents import AgentsAPI
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
+from cco_sidecar.web.issues import IssuesAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
@@ -204,9 +206,11 @@ class Composition:
         keys = Idempotency(reactor)
         letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
         webhooks = self._build_webhooks(ledger, hub, letters)
-        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks):
+        texts = IssueTexts(reactor, ledger)
+        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts):
             ledger.join(keeper)
-        return ProjectLog(Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks), journal)
+        project = Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks, texts)
+        return ProjectLog(project, journal)
 
     def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
         reactor, settings = self._reactor, self._settings.webhooks
@@ -275,6 +279,7 @@ class Composition:
             ),
             context=self.context,
             events=events,
+            issues=IssuesAPI(),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),

@@ -104,7 +104,7 @@ class SidecarService(MultiService):
         recovery = log.journal.recover(log.project.ledger.restore)
         log.journal.open()
         self._at_end(log.journal.close)
-        log.project.hub.open()
+        log.project.hub.open(recovery.most_lost)
         log.project.webhooks.open()
         self._at_end(log.project.webhooks.close)
         _log.info(

@@ -1,10 +1,10 @@
 """Doors in memory, and houses built on them: the disk answers when the test says so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from attrs import define, field
@@ -16,14 +16,15 @@ from zope.interface import implementer
 
 from cco_sidecar.core.events.event import Event, Priority
 from cco_sidecar.core.events.hub import Draft, EventHub, Published
-from cco_sidecar.core.events.ring import Ring
+from cco_sidecar.core.events.ring import MOST_BYTES, Ring
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.subscriptions import Delivery, Subscriptions
 from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader
+from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issues import Issues
-from cco_sidecar.core.ledger import KeyRecord, Ledger
+from cco_sidecar.core.ledger import KeyRecord, Ledger, Snapshot
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.errors import NotFound, Refusal
+from cco_sidecar.errors import EventLogUnavailable, NotFound, Refusal, StorageFull
 from cco_sidecar.interfaces import IJournal, IResultStore, ResultEntry, ResultListing, StoredResult
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class MemoryJournal:
     waiting: "list[tuple[bytes, Deferred[None] | None]]" = field(factory=list)
     trouble: str | None = None
     size_bytes: int = 0
+    idle: "list[Deferred[None]]" = field(factory=list)
 
     def append(self, record: bytes) -> "Deferred[None]":
         if self.refusal is not None:
@@ -86,23 +88,145 @@ class MemoryJournal:
         """Write what waits, or the first so many."""
         batch, self.waiting = self.waiting[:most], self.waiting[len(self.waiting) if most is None else most :]
         self.records.extend(record for record, _ in batch)
+        if batch:
+            self.trouble = None
         for _, done in batch:
             if done is not None:
                 done.callback(None)
+        self._tell_idle()
 
     def refuse(self, refusal: Refusal, most: int | None = None) -> None:
-        """Let the write of what waits fail."""
-        batch, self.waiting = self.waiting[:most], self.waiting[len(self.waiting) if most is None else most :]
+        """Let the write of what waits fail; what nobody waits for goes with the next."""
+        batch, rest = self.waiting[:most], self.waiting[len(self.waiting) if most is None else most :]
+        self.waiting = [*((record, done) for record, done in batch if done is None), *rest]
+        self.trouble = refusal.message
         for _, done in batch:
             if done is not None:
                 done.errback(refusal)
+        self._tell_idle()
 
     def flush(self) -> "Deferred[None]":
-        return succeed(None)
+        if not self.waiting:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self.idle.append(done)
+        return done
+
+    def _tell_idle(self) -> None:
+        if self.waiting:
+            return
+        idle, self.idle = self.idle, []
+        for done in idle:
+            done.callback(None)
+
+    def close(self) -> None:
+        """Write what waits, and take nothing more."""
+        self.write()
+        self.refusal = EventLogUnavailable("It is closed.")
 
     def kinds(self) -> list[str]:
         """Give the kinds of all records, in order."""
         return [msgspec.json.decode(record)["k"] for record in self.records]
+
+
+class Storage(Protocol):
+    """Where a log lies, for one life of the sidecar; the next life has the storage that `crash` or `close` gives.
+
+    Nothing is written until the test says so.
+    """
+
+    def open(self, snapshot: Callable[[], Snapshot], mark: Callable[[], int], horizon: Callable[[], int]) -> IJournal:
+        """Give the journal; see `FileJournal` for what it is given."""
+
+    def recover(self, apply: Callable[[bytes], None]) -> None:
+        """Give every record of the earlier lives to ``apply``, and begin to take new ones."""
+
+    def step(self) -> bool:
+        """Let the next thing be done that is under way; False if there is nothing."""
+
+    def settle(self) -> None:
+        """Let everything be done that is under way; unless the disk is full, all that was noted is on it then."""
+
+    def fill(self) -> None:
+        """Let the disk be full: what it is asked to write it refuses."""
+
+    def heal(self) -> None:
+        """Let there be room again."""
+
+    def rotate(self) -> None:
+        """Begin to write the state as it is now."""
+
+    def crash(self, kept: float = 0.0) -> "Storage":
+        """End at once; of what was being written then, so much is on disk (0: nothing, 1: all)."""
+
+    def close(self) -> "Storage":
+        """End in good order."""
+
+
+@define(eq=False)
+class MemoryStorage:
+    """Keeps a log in a `MemoryJournal`."""
+
+    records: list[bytes] = field(factory=list)
+    held: bool = False
+    """Whether nothing is written until the test says so."""
+    journal: MemoryJournal = field(init=False)
+    _full: bool = False
+    _snapshot: Callable[[], Iterable[bytes]] = list
+    _horizon: Callable[[], int] = int
+
+    def open(self, snapshot: Callable[[], Snapshot], mark: Callable[[], int], horizon: Callable[[], int]) -> IJournal:
+        self.journal = MemoryJournal(list(self.records), self.held)
+        self._snapshot, self._horizon = snapshot, horizon
+        return self.journal
+
+    def recover(self, apply: Callable[[bytes], None]) -> None:
+        for record in self.records:
+            apply(record)
+
+    def step(self) -> bool:
+        if self._full:
+            first = next((number for number, (_, done) in enumerate(self.journal.waiting, 1) if done is not None), 0)
+            if first:
+                self.journal.refuse(StorageFull("The disk is full."), first)
+            return bool(first)
+        if not self.journal.waiting:
+            return False
+        self.journal.write()
+        return True
+
+    def settle(self) -> None:
+        while self.step():
+            pass
+
+    def fill(self) -> None:
+        self._full = True
+
+    def heal(self) -> None:
+        self._full = False
+
+    def rotate(self) -> None:
+        if not self._full:
+            horizon = self._horizon()
+            events = [record for record in self.journal.records if _event_number(record) > horizon]
+            self.journal.records = [*events, *self._snapshot()]
+
+    def crash(self, kept: float = 0.0) -> "MemoryStorage":
+        waiting = [] if self._full else self.journal.waiting[: round(len(self.journal.waiting) * kept)]
+        return MemoryStorage([*self.journal.records, *(record for record, _ in waiting)], self.held)
+
+    def close(self) -> "MemoryStorage":
+        self.settle()
+        self.journal.close()
+        return MemoryStorage(list(self.journal.records), self.held)
+
+
+def _event_number(record: bytes) -> int:
+    """Give an event's number; 0 for what is none."""
+    if not record.startswith(b'{"k":"event"'):
+        return 0
+    body = msgspec.json.decode(record)["b"]
+    return int(body["sequence"] if isinstance(body, dict) else body)
 
 
 @implementer(IReactorFromThreads)
@@ -195,12 +319,14 @@ class EventHouse:
     max_events: int = 1000
     retention_seconds: float = 86400.0
     most_polls: int = 1000
-    journal: MemoryJournal = field(factory=MemoryJournal)
+    storage: Storage = field(factory=MemoryStorage)
     clock: Clock = field(factory=Clock)
     log_ids: Callable[[], str] = field(factory=numbered)
     dead: dict[str, Refusal] = field(factory=dict)  # token id -> why it no longer counts
+    most_bytes: int = MOST_BYTES
     delays: list[float] = field(factory=list)
     ledger: Ledger = field(init=False)
+    keys: Idempotency = field(init=False)
     issues: Issues = field(init=False)
     room: PollRoom = field(init=False)
     wheel: TimerWheel = field(init=False)
@@ -209,7 +335,13 @@ class EventHouse:
     def __attrs_post_init__(self) -> None:
         if self.clock.seconds() == 0:
             self.clock.advance(START)
-        self.ledger = Ledger(self.journal)
+        journal = self.storage.open(
+            lambda: self.ledger.snapshot(),  # noqa: PLW0108 - there is no ledger yet
+            lambda: self.hub.last_numbered,
+            lambda: self.hub.ring.evicted_through,
+        )
+        self.ledger = Ledger(journal)
+        self.keys = Idempotency(self.clock)
         self.issues = Issues(self.clock, self.ledger, lambda: self.hub.sequence)
         self.room = PollRoom(self.most_polls)
         self.wheel = TimerWheel(self.clock)
@@ -220,37 +352,69 @@ class EventHouse:
             Subscriptions(self.ledger),
             self.room,
             self.issues.mark,
-            Ring(self.max_events, self.retention_seconds),
+            Ring(self.max_events, self.retention_seconds, self.most_bytes),
             self.log_ids,
             lambda seconds, readers: self.delays.extend([seconds] * readers),
             self.wheel,
         )
-        for keeper in (self.hub, self.hub.subscriptions, self.issues):
+        for keeper in (self.hub, self.hub.subscriptions, self.issues, self.keys):
             self.ledger.join(keeper)
-        for record in self.journal.records:
-            self.ledger.restore(record)
+        self.storage.recover(self.ledger.restore)
         self.hub.open()
 
+    @property
+    def journal(self) -> MemoryJournal:
+        """The journal, where it is one in memory."""
+        assert isinstance(self.storage, MemoryStorage)
+        return self.storage.journal
+
     def restart(self, *, snapshot: bool = False) -> "EventHouse":
-        """Recover into a new house; with ``snapshot``, from one that stands before the events that are kept."""
-        records = list(self.journal.records)
+        """Recover into a new house what is on disk; with ``snapshot``, from one that stands behind the events."""
         if snapshot:
-            state = list(self.ledger.snapshot())
-            events = [record for record in records if record.startswith(b'{"k":"event"')]
-            records = [*events, *state]
+            self.storage.rotate()
+        return self.on(self.storage.crash())
+
+    def on(self, storage: Storage) -> "EventHouse":
+        """Make the next house, on what this one has left."""
         return EventHouse(
             self.max_events,
             self.retention_seconds,
             self.most_polls,
-            MemoryJournal(records),
+            storage,
             self.clock,
             self.log_ids,
             self.dead,
+            self.most_bytes,
         )
 
     def reader(self, agent: str | None = "a", token: str | None = None, issue: str = "i") -> Reader:
         token_id = token or f"token of {agent}"
         return Reader(agent, issue, token_id, lambda: self.dead.get(token_id), agent)
+
+    def draft(
+        self,
+        event_type: str = "t",
+        *,
+        data: object = None,
+        topic: str = "work",
+        publisher: str = "p1",
+        ttl_seconds: int = 86400,
+        issue_id: str | None = "i",
+        correlation_id: str | None = None,
+        priority: Priority = "normal",
+    ) -> Draft:
+        """Make an event that is not numbered yet."""
+        return Draft(
+            event_type,
+            topic,
+            publisher,
+            "python-specialist",
+            issue_id,
+            msgspec.Raw(msgspec.json.encode(data)),
+            correlation_id,
+            ttl_seconds=ttl_seconds,
+            priority=priority,
+        )
 
     def publish(
         self,
@@ -266,15 +430,14 @@ class EventHouse:
         key_for: Callable[[Event], KeyRecord] | None = None,
     ) -> "list[Published | BaseException]":
         """Publish, and give a list that gets the outcome."""
-        draft = Draft(
+        draft = self.draft(
             event_type,
-            topic,
-            publisher,
-            "python-specialist",
-            issue_id,
-            msgspec.Raw(msgspec.json.encode(data)),
-            correlation_id,
+            data=data,
+            topic=topic,
+            publisher=publisher,
             ttl_seconds=ttl_seconds,
+            issue_id=issue_id,
+            correlation_id=correlation_id,
             priority=priority,
         )
         return outcome(self.hub.publish(draft, key_for))

@@ -21,6 +21,11 @@ from cco_sidecar.backends.segments import Scan, first_sequence, is_begin, is_own
 
 _log = Logger()
 
+LEAST_EVENT_BYTES = 256
+"""No event's line is shorter."""
+MOST_IN_A_STRETCH = 2**20
+"""More events than a segment holds."""
+
 _LINE = b'{"cco":1,'
 _NUMBERED = tuple[int, bytes]
 
@@ -46,6 +51,11 @@ class Recovery:
     records: int
     torn_bytes: int
     damaged: int
+
+    @property
+    def most_lost(self) -> int:
+        """How many events there may have been, at most, that cannot be read any more."""
+        return self.torn_bytes // LEAST_EVENT_BYTES + self.damaged * MOST_IN_A_STRETCH
 
 
 @frozen

@@ -16,13 +16,13 @@ def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None
         ctx.meta[f"cco.{param.name}"] = value
 
 
-def _global_options() -> list[click.Option]:
+def _global_options(formats: Sequence[str] = FORMATS) -> list[click.Option]:
     def option(name: str, help_text: str, **more: Any) -> click.Option:
         return click.Option([name], expose_value=False, callback=_remember, help=help_text, **more)
 
-    formats = click.Choice(FORMATS)
+    kinds = click.Choice(formats)
     return [
-        option("--format", "How to print data; table on a terminal, json otherwise.", type=formats, metavar="FORMAT"),
+        option("--format", "How to print data; table on a terminal, json otherwise.", type=kinds, metavar="FORMAT"),
         option("--no-color", "Print without colours (also: NO_COLOR).", is_flag=True, default=None),
         option("--sidecar-url", "Where the sidecar is (also: CCO_SIDECAR_URL).", metavar="URL"),
         option("--token", "Token to show to the sidecar (also: CCO_TOKEN).", metavar="JWT"),
@@ -30,10 +30,16 @@ def _global_options() -> list[click.Option]:
 
 
 class Command(click.Command):
-    """A command that takes the global options, too."""
+    """A command that takes the global options, too; ``formats`` are those of ``--format``."""
 
-    def __init__(self, name: str | None, params: Sequence[click.Parameter] | None = None, **more: Any) -> None:
-        super().__init__(name, params=[*(params or ()), *_global_options()], **more)
+    def __init__(
+        self,
+        name: str | None,
+        params: Sequence[click.Parameter] | None = None,
+        formats: Sequence[str] = FORMATS,
+        **more: Any,
+    ) -> None:
+        super().__init__(name, params=[*(params or ()), *_global_options(formats)], **more)
 
 
 class Group(click.Group):

@@ -1,17 +1,19 @@
 """``cco context``: see what an agent is told about the project."""
 
-import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from cco_sidecar.cli.command import Group
-from cco_sidecar.cli.fields import issue_option, project_option, save, type_option
-from cco_sidecar.cli.output import chosen_format, emit, note, to_json
-from cco_sidecar.cli.sidecar import Sidecar, current, route
+from cco_sidecar.cli.command import FORMATS, Group
+from cco_sidecar.cli.fields import issue_option, limit_option, project_option, save, type_option
+from cco_sidecar.cli.output import chosen_format, emit, is_terminal, note, to_json, visible, write
+from cco_sidecar.cli.sidecar import Failed, Query, Sidecar, current, route
 
 _GATHER_SECONDS = 120.0
 _FILE_COLUMNS = ("path", "size", "tokens", "truncated", "reason")
+_FATE_COLUMNS = ("rank", "verdict", "path", "size", "tokens", "reason", "cut", "rule")
+_PROSE = ("markdown", "text")
 
 
 @click.group(cls=Group)
@@ -19,41 +21,60 @@ def context() -> None:
     """See what an agent is told about the project, and have it gathered anew."""
 
 
-@context.command()
+@context.command(formats=(*FORMATS, "markdown"))
 @click.argument("issue")
 @click.argument("agent_type", metavar="TYPE")
-@click.option("--output", metavar="FILE", help="Write it into a file: JSON, or with --format text Markdown.")
+@click.option("--output", metavar="FILE", help="Write it into a file: JSON, or with --format markdown Markdown.")
 @click.option("--task", metavar="TEXT", help="Rank files for this task.")
+@click.option("--budget-bytes", metavar="N", type=click.IntRange(1), help="At most so many bytes.")
+@click.option("--budget-tokens", metavar="N", type=click.IntRange(1), help="At most so many tokens, as Markdown.")
 @project_option
-def get(issue: str, agent_type: str, output: str | None, task: str | None, project: str | None) -> None:
+def get(  # noqa: PLR0917  # click gives them by name
+    issue: str,
+    agent_type: str,
+    output: str | None,
+    task: str | None,
+    budget_bytes: int | None,
+    budget_tokens: int | None,
+    project: str | None,
+) -> None:
     """Show what an agent type is told on an issue.
 
-    A terminal shows the list of files; --format json has all of it, --format text is Markdown.
+    A terminal shows the list of files; --format json has all of it, --format markdown (or text) is for a prompt.
 
     \b
     cco context get issue-123 python-specialist
     cco context get issue-123 python-specialist --output context.json
+    cco context get issue-123 python-specialist --format markdown --budget-tokens 8000
     """
-    query = {"task": task, "project": project}
-    found = current().get(route("api", "context", issue, agent_type), query, seconds=_GATHER_SECONDS)
+    query: Query = {"task": task, "budget_bytes": budget_bytes, "budget_tokens": budget_tokens, "project": project}
+    path = route("api", "context", issue, agent_type)
+    if chosen_format() in _PROSE:
+        _print_document(path, query, output)
+        return
+    if budget_tokens is not None:
+        raise click.UsageError("--budget-tokens goes with --format markdown; for JSON there is --budget-bytes.")
+    found = current().get(path, query, seconds=_GATHER_SECONDS)
     if output is not None:
-        save(output, _prose(found) if chosen_format() == "text" else to_json(found) + "\n")
+        save(output, to_json(found) + "\n")
         note(f"Saved to {output}: {_summary(found)}")
         return
-    emit(found, rows=found["context"]["relevant_files"], columns=_FILE_COLUMNS, text=_prose(found))
+    emit(found, rows=found["context"]["relevant_files"], columns=_FILE_COLUMNS)
     if chosen_format() == "table":
         note(f"{_summary(found)}. All of it: --format json")
 
 
-def _prose(found: dict[str, Any]) -> str:
-    """Give the context as Markdown: what it holds, and each file with its content."""
-    parts = [f"# Context of {found['agent_type']} on {found['issue_id']}", _summary(found) + "."]
-    for file in found["context"]["relevant_files"]:
-        content = str(file.get("content", ""))
-        runs = [len(run) for run in re.findall(r"`{3,}", content)]
-        fence = "`" * max([3, *(run + 1 for run in runs)])
-        parts.append(f"## {file['path']}\n\n{file.get('reason', '')}\n\n{fence}\n{content.rstrip()}\n{fence}")
-    return "\n\n".join(parts) + "\n"
+def _print_document(path: str, query: Query, output: str | None) -> None:
+    answer = current().call("GET", path, {**query, "format": "markdown"}, seconds=_GATHER_SECONDS)
+    try:
+        text = answer.body.decode()
+    except UnicodeDecodeError:
+        raise Failed("What answered is not the sidecar: its answer is not UTF-8.") from None
+    if output is not None:
+        save(output, text)
+        note(f"Saved to {output}: {len(answer.body)} bytes of Markdown")
+    else:
+        write(visible(text) if is_terminal() else text)
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -61,6 +82,44 @@ def _summary(found: dict[str, Any]) -> str:
     branch = f" on branch {git['branch']}" if git.get("branch") else ""
     cut = ", cut to the budget" if found.get("truncated") else ""
     return f"{found.get('file_count')} files, {found.get('total_size_bytes')} bytes{branch}{cut}"
+
+
+@context.command()
+@click.argument("issue")
+@click.argument("agent_type", metavar="TYPE")
+@click.option("--task", metavar="TEXT", help="Rank files for this task.")
+@click.option("--path", metavar="GLOB", help="Only the files that a glob matches.")
+@click.option("--budget-bytes", metavar="N", type=click.IntRange(1), help="As if the context had so many bytes.")
+@limit_option
+@project_option
+def explain(  # noqa: PLR0917  # click gives them by name
+    issue: str,
+    agent_type: str,
+    task: str | None,
+    path: str | None,
+    budget_bytes: int | None,
+    limit: int | None,
+    project: str | None,
+) -> None:
+    """Show why each file is in a context or not: its rank, the reason, and what cut it.
+
+    \b
+    cco context explain issue-123 python-specialist
+    cco context explain issue-123 python-specialist --path 'docs/**'
+    """
+    query: Query = {"task": task, "path": path, "budget_bytes": budget_bytes, "limit": limit, "project": project}
+    found = current().get(route("api", "context", issue, agent_type, "explain"), query, seconds=_GATHER_SECONDS)
+    emit(found, rows=[{**file, "verdict": _verdict(file)} for file in found["files"]], columns=_FATE_COLUMNS)
+    if chosen_format() == "table":
+        totals = found["totals"]
+        counts = f"{totals['included']} in, of these {totals['truncated']} cut, {totals['left_out']} out"
+        note(f"{found['listed']} of {found['matching']} files shown. In all: {counts}.")
+
+
+def _verdict(file: Mapping[str, Any]) -> str:
+    if not file["included"]:
+        return "out"
+    return "cut" if file["truncated"] else "in"
 
 
 @context.command()

@@ -46,7 +46,7 @@ def read_json(text: str | None, file: str | None, what: str) -> Any:
     if (text is None) == (file is None):
         raise click.UsageError(f"Give {what}, or --input FILE (- is stdin), but not both.")
     if file is not None:
-        text, what = _content(file), "--input"
+        text, what = read_text(file), "--input"
     try:
         return json.loads(text or "", parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -60,7 +60,11 @@ def _no_constant(word: str) -> object:
     raise ValueError(f"{word} is no number of JSON")
 
 
-def _content(file: str) -> str:
+def read_text(file: str) -> str:
+    """Read the file that ``--input`` names (``-`` is stdin).
+
+    :raises click.UsageError: it cannot be read, or is not UTF-8.
+    """
     try:
         return (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode()
     except OSError as error:

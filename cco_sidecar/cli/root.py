@@ -12,6 +12,7 @@ _COMMANDS = {
     "events": ("events", "events", "Publish events, wait for them, look back."),
     "webhooks": ("webhooks", "webhooks", "Let other programs be told of events."),
     "context": ("context", "context", "See what an agent is told about the project."),
+    "issue": ("issue", "issue", "Say what an issue is about."),
     "results": ("results", "results", "Store and read what agents report."),
     "status": ("health", "status", "Show what the sidecar is doing."),
     "health": ("health", "health", "Show whether the sidecar is well."),

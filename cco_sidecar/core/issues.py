@@ -40,6 +40,10 @@ class Issues:
         self._ledger.note("issue", issue)
         return issue
 
+    def find(self, issue_id: str) -> Issue | None:
+        """Give the issue, if it was ever named."""
+        return self._seen.get(issue_id)
+
     def mark(self, issue_id: str) -> int:
         """Give the sequence after which events concern the issue's agents."""
         return self.see(issue_id).mark

@@ -8,6 +8,7 @@ from attrs import define
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.idempotency import Idempotency
+from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.tokens import TokenBook
@@ -28,6 +29,7 @@ class Project:
     keys: Idempotency
     dead_letters: DeadLetters
     webhooks: Webhooks
+    texts: IssueTexts
 
 
 @define(eq=False)

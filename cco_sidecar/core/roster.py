@@ -8,6 +8,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from cco_sidecar.core import identifiers
+from cco_sidecar.core.context.wishes import path_refusal, pattern_refusal
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.limits import RateLimit
 from cco_sidecar.core.roster_file import MOST_TYPES, AgentEntry, ContextWish, PlacedError, RosterFile, decode, not_known
@@ -181,11 +182,24 @@ def _check_entry(entry: AgentEntry, path: str) -> None:
         _check_known(permission, ALL_PERMISSIONS, at)
     for at, event in (*_each(entry.publishes, f"{path}.publishes"), *_each(entry.subscribes, f"{path}.subscribes")):
         _check_event_type(event, at)
-    for at, kind in _each(entry.context.prefer, f"{path}.context.prefer"):
+    _check_wish(entry.context, f"{path}.context")
+
+
+def _check_wish(wish: ContextWish, path: str) -> None:
+    for at, kind in _each(wish.prefer, f"{path}.prefer"):
         _check_known(kind, KINDS, at)
-    for at, language in _each(entry.context.languages, f"{path}.context.languages"):
+    for at, language in _each(wish.languages, f"{path}.languages"):
         if language != language.lower():
             raise PlacedError(at, f"write languages in lower case: '{language.lower()}'")
+    for at, pattern in (*_each(wish.include, f"{path}.include"), *_each(wish.exclude, f"{path}.exclude")):
+        _check(pattern_refusal(pattern), at)
+    for at, named in (*_each(wish.pinned, f"{path}.pinned"), *_each(wish.sources, f"{path}.sources")):
+        _check(path_refusal(named), at)
+
+
+def _check(refusal: str, path: str) -> None:
+    if refusal:
+        raise PlacedError(path, refusal)
 
 
 def _each(words: tuple[str, ...] | None, path: str) -> Iterator[tuple[str, str]]:

@@ -36,12 +36,16 @@ class ContextWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``languages`` (lower case; empty: any) are those whose source it wants; ``include`` and ``exclude`` are globs
     relative to the project's root, wanted and unwanted whatever their language; ``prefer`` are `KINDS`, best first.
+    ``pinned`` are files that come before all others; ``sources`` are files and directories that come before what the
+    type prefers; both are paths relative to the root, and no globs.
     """
 
     languages: _Words = ()
     include: _Phrases = ()
     exclude: _Phrases = ()
     prefer: _Words = ()
+    pinned: _Phrases = ()
+    sources: _Phrases = ()
 
 
 class BucketEntry(msgspec.Struct, forbid_unknown_fields=True):

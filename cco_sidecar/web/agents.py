@@ -160,7 +160,7 @@ class AgentsAPI:
             issue_id=issue_id,
             project_id=project.id,
             parent=claims.sub,
-            task=body.task or _task_of(kind),
+            task=body.task or project.texts.text_of(issue_id)[:MOST_TASK] or _task_of(kind),
             runner=self._runner(body.runner),
             timeout_seconds=body.timeout_seconds or self._default_timeout_seconds,
             priority=body.priority,

@@ -23,6 +23,8 @@ HEADER_SECONDS = 10
 BODY_SECONDS = 30
 BODY_BYTES_PER_SECOND = 100_000
 MOST_HEADERS = 100
+MOST_LENGTH_DIGITS = 20
+"""As many as the largest number of 64 bits has."""
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 
@@ -57,8 +59,18 @@ class SidecarChannel(HTTPChannel):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being read, done or written: no byte is held that belongs to a request."""
-        return not (self.requests or self._handlingRequest or self._buffer or self._deadline or self._ended)
+        """Whether nothing is being read, done or written: no byte is held that belongs to a request.
+
+        A channel that has timed out is not: it has a call to end the connection with, which it must itself take back.
+        """
+        return not (
+            self.requests
+            or self._handlingRequest
+            or self._buffer
+            or self._deadline
+            or self._ended
+            or self._abortingCall
+        )
 
     def carry(self, delivery: Delivery) -> None:
         """Watch over an answer that the request in hand is about to be given."""
@@ -78,8 +90,12 @@ class SidecarChannel(HTTPChannel):
         super().lineReceived(line)
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        """Take no Transfer-Encoding but chunked; twisted.web passes over ``identity``, where others stop."""
-        if header == b"Transfer-Encoding" and data.lower() != b"chunked":
+        """Take no Transfer-Encoding but chunked; twisted.web passes over ``identity``, where others stop.
+
+        Nor a length that is no number to Python, which reads at most so many digits.
+        """
+        is_strange = header == b"Transfer-Encoding" and data.lower() != b"chunked"
+        if is_strange or (header == b"Content-Length" and len(data) > MOST_LENGTH_DIGITS):
             return bool(self._failChooseTransferDecoder())
         return bool(super()._maybeChooseTransferDecoder(header, data))
 

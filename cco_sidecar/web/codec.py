@@ -27,6 +27,10 @@ SECURITY_HEADERS = (
     (b"Referrer-Policy", b"no-referrer"),
 )
 
+MOST_DEPTH = 200
+"""So deep may data be nested. Python itself reads about 1,000 levels, less its own at that moment: what one call took,
+the next could not read."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -234,10 +238,28 @@ def compact(raw: msgspec.Raw, path: str) -> msgspec.Raw:
 
     :raises InvalidBody: the text is no sound JSON after all (bad UTF-8, too deep, a number beyond a double's range).
     """
+    text = bytes(raw)
     try:
-        msgspec.json.decode(raw)
-        return msgspec.Raw(msgspec.json.format(bytes(raw), indent=-1))
+        value = msgspec.json.decode(text)
+        if text.count(b"[") + text.count(b"{") > MOST_DEPTH and _is_deep(value):
+            raise InvalidBody(f"The JSON is nested more than {MOST_DEPTH} deep.", path=path)
+        return msgspec.Raw(msgspec.json.format(text, indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         raise InvalidBody(
             "The JSON is nested too deeply, is not UTF-8, or has a number that is out of range.", path=path
         ) from None
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [inner for outer in level for inner in _inner(outer) if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

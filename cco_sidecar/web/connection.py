@@ -49,7 +49,7 @@ class Connection:
         self.channel: SidecarChannel | None = None
         self.in_hand: InHand | None = None
         self.receipts: Receipts
-        self.ends_at = NEVER  # its time limit, in seconds since the epoch; `SidecarSite.sweep` looks
+        self.ends_at = NEVER  # its time limit, in seconds since the epoch; `SidecarSite` looks each second
         self._ahead = b""  # came while a request was in hand
         self._sends_at_once = False
 

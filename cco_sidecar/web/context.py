@@ -13,23 +13,30 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.context.explaining import Fate, Totals
 from cco_sidecar.core.context.request import (
     LEAST_BYTES,
     MOST_BYTES,
     ContextAnswer,
     ContextRequest,
+    Form,
+    Inquiry,
     PreviousOutput,
 )
+from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS, MOST_TOKENS
+from cco_sidecar.core.context.wishes import pattern_refusal
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.roster import Roster
 from cco_sidecar.core.times import rfc3339
-from cco_sidecar.errors import Refusal
+from cco_sidecar.errors import InvalidParameter, Refusal
 from cco_sidecar.interfaces import IResultStore
-from cco_sidecar.web.codec import Reply
+from cco_sidecar.web.codec import JSON, Reply
 from cco_sidecar.web.routing import Call, ProjectQuery
 
 FIRST_BYTES = 1024 * 1024
 """How large the context may be that an agent finds at its start."""
+MOST_EXPLAINED = 10_000
+MARKDOWN = b"text/markdown; charset=utf-8"
 MOST_PREVIOUS = 50
 """How many earlier results a context looks at, newest first."""
 
@@ -40,7 +47,17 @@ class ContextQuery(ProjectQuery):
     task: Annotated[str, Meta(max_length=16384)] = ""
     budget_bytes: Annotated[int, Meta(ge=LEAST_BYTES, le=MOST_BYTES)] = MOST_BYTES
     refresh: bool = False
-    format: Literal["json"] = "json"
+    format: Form = "json"
+    budget_tokens: Annotated[int, Meta(ge=LEAST_TOKENS, le=MOST_TOKENS)] | None = None
+
+
+class ExplainQuery(ProjectQuery):
+    """The answer that is to be explained, and which files of it: those that a glob matches."""
+
+    task: Annotated[str, Meta(max_length=16384)] = ""
+    budget_bytes: Annotated[int, Meta(ge=LEAST_BYTES, le=MOST_BYTES)] = MOST_BYTES
+    path: Annotated[str, Meta(max_length=256)] = ""
+    limit: Annotated[int, Meta(ge=1, le=MOST_EXPLAINED)] = 1000
 
 
 class ClearQuery(ProjectQuery):
@@ -61,6 +78,20 @@ class ContextBody(msgspec.Struct):
     omitted_count: int
     total_size_bytes: int
     file_count: int
+    timestamp: str
+    cache_hit: bool
+
+
+class ExplainAnswer(msgspec.Struct):
+    """Why each file is in the answer or not; ``listed`` of the ``matching`` ones are in ``files``, best first."""
+
+    issue_id: str
+    agent_type: str
+    budget_bytes: int
+    files: list[Fate]
+    listed: int
+    matching: int
+    totals: Totals
     timestamp: str
     cache_hit: bool
 
@@ -115,25 +146,57 @@ class ContextAPI:
             call.project,
             call.path["issue_id"],
             call.path["agent_type"],
-            task=query.task or self._task_of(call.project.id, call.holder.sub),
-            budget_bytes=query.budget_bytes,
+            task=self._task(call, query.task),
+            budget_bytes=_budget(query),
             refresh=query.refresh,
+            form=query.format,
         )
         headers = {b"ETag": answer.etag.encode(), b"Cache-Control": b"private", b"Vary": b"Accept-Encoding"}
         if _same(call.request.getHeader("if-none-match"), answer.etag):
             return Reply(b"", 304, headers)
-        return await self._encoded(answer.body, call.request.getHeader("accept-encoding"), headers)
+        kind = JSON if query.format == "json" else MARKDOWN
+        return await self._encoded(answer.body, call.request.getHeader("accept-encoding"), headers, kind)
+
+    async def explain(self, call: Call[ExplainQuery, None]) -> Reply:
+        """Say why each file is in a context or not."""
+        query = call.query
+        if query.path:
+            refusal = pattern_refusal(query.path)
+            if refusal:
+                raise InvalidParameter(f"path: {refusal}.", parameter="path")
+        answer = await self._gather(
+            call.project,
+            call.path["issue_id"],
+            call.path["agent_type"],
+            task=self._task(call, query.task),
+            budget_bytes=query.budget_bytes,
+            inquiry=Inquiry(query.path, query.limit),
+        )
+        headers = {b"Vary": b"Accept-Encoding"}
+        return await self._encoded(answer.body, call.request.getHeader("accept-encoding"), headers, JSON)
 
     async def first(self, agent: Agent) -> bytes:
         """Give the context that an agent finds at its start."""
         project = self._projects.get(agent.project_id)
         answer = await self._gather(
-            project, agent.issue_id, agent.agent_type, task=agent.task, budget_bytes=FIRST_BYTES, refresh=False
+            project, agent.issue_id, agent.agent_type, task=agent.task, budget_bytes=FIRST_BYTES
         )
         return answer.body
 
+    def _task(self, call: Call[Any, None], given: str) -> str:
+        return given or self._task_of(call.project.id, call.holder.sub)
+
     async def _gather(
-        self, project: Project, issue_id: str, agent_type: str, *, task: str, budget_bytes: int, refresh: bool
+        self,
+        project: Project,
+        issue_id: str,
+        agent_type: str,
+        *,
+        task: str,
+        budget_bytes: int,
+        refresh: bool = False,
+        form: Form = "json",
+        inquiry: Inquiry | None = None,
     ) -> ContextAnswer:
         results, version = await self._previous(project.id, issue_id)
         request = ContextRequest(
@@ -141,22 +204,25 @@ class ContextAPI:
             project_root=project.root,
             issue_id=issue_id,
             agent_type=self._roster.get(agent_type),
-            task=task,
+            task=_with_issue(task, project.texts.text_of(issue_id)),
             budget_bytes=budget_bytes,
             refresh=refresh,
             results=results,
             results_version=version,
+            form=form,
+            inquiry=inquiry,
         )
         return await self._gatherer.gather(request)
 
-    async def _encoded(self, body: bytes, accepted: str | None, headers: dict[bytes, bytes]) -> Reply:
+    async def _encoded(self, body: bytes, accepted: str | None, headers: dict[bytes, bytes], kind: bytes) -> Reply:
         name = _encoding(accepted or "")
         if name is None or len(body) < 1024:
-            return Reply(body, headers=headers)
+            return Reply(body, headers=headers, content_type=kind)
         headers[b"Content-Encoding"] = name.encode()
-        # An encoding of the same state is another representation: its tag must differ (RFC 9110 section 8.8.3.3).
-        headers[b"ETag"] = headers[b"ETag"][:-1] + b"-" + name.encode() + b'"'
-        return Reply(await self._compress(lambda: _ENCODERS[name](body)), headers=headers)
+        if b"ETag" in headers:
+            # An encoding of the same state is another representation: its tag must differ (RFC 9110 section 8.8.3.3).
+            headers[b"ETag"] = headers[b"ETag"][:-1] + b"-" + name.encode() + b'"'
+        return Reply(await self._compress(lambda: _ENCODERS[name](body)), headers=headers, content_type=kind)
 
     async def _previous(self, project_id: str, issue_id: str) -> tuple[list[PreviousOutput], str]:
         """Give what earlier agents of the issue reported, newest first, and a name for the state of it."""
@@ -186,6 +252,24 @@ class ContextAPI:
     def _cleared(self, cleared: Cleared) -> Reply:
         now = rfc3339(self._clock.seconds())
         return Reply(ClearedAnswer(True, cleared.entries_removed, cleared.bytes_freed, now))
+
+
+def _budget(query: ContextQuery) -> int:
+    """Give the bytes that an answer may take: a document as many as its tokens have, too.
+
+    :raises InvalidParameter: tokens are asked for where there are none.
+    """
+    if query.budget_tokens is None:
+        return query.budget_bytes
+    if query.format != "markdown":
+        wrong = "budget_tokens goes with format=markdown; for JSON say budget_bytes."
+        raise InvalidParameter(wrong, parameter="budget_tokens")
+    return min(query.budget_bytes, query.budget_tokens * BYTES_PER_TOKEN)
+
+
+def _with_issue(task: str, issue: str) -> str:
+    """Join a task and the text of its issue, which an agent without a task of its own has as its task already."""
+    return task if issue in task else f"{task}\n\n{issue}" if task else issue
 
 
 class _Decided(msgspec.Struct):

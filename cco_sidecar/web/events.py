@@ -247,8 +247,10 @@ class EventsAPI:
         if wish.since is None:
             await _look_after(hub, reader, wish)
         parked_at = self._clock.seconds()
-        answer = await self.begin(hub, call.holder, reader, wish)
-        call.request.parked_seconds = self._clock.seconds() - parked_at
+        try:
+            answer = await self.begin(hub, call.holder, reader, wish)
+        finally:  # also when it ends with a refusal: parked time is no response time
+            call.request.parked_seconds = self._clock.seconds() - parked_at
         if answer.delivery is not None:
             call.request.channel.carry(answer.delivery)
         if _asks_for(call.request, cloudevents.BATCH):
@@ -293,7 +295,7 @@ class EventsAPI:
     async def history(self, call: Call[HistoryQuery, None]) -> Reply:
         """List retained events."""
         query, hub = call.query, call.project.hub
-        page = hub.history(
+        page = hub.history.page(
             selection_of(query),
             since=query.since,
             until=query.until,
@@ -325,7 +327,7 @@ class EventsAPI:
 
     async def get(self, call: Call[ProjectQuery, None]) -> Reply:
         """Give one event."""
-        event = call.project.hub.get(call.path["event_id"])
+        event = call.project.hub.history.get(call.path["event_id"])
         if _asks_for(call.request, cloudevents.ONE):
             return Reply(cloudevents.cloudevent(event), content_type=cloudevents.ONE_UTF8)
         return Reply(event.encoded)

@@ -135,7 +135,7 @@ class Hot:
         """The peer is gone; what was begun goes on, and nobody is told."""
 
     def failed(self, failure: Failure) -> None:
-        """Answer with a refusal."""
+        """Answer with a refusal, or for a mistake of ours."""
         if failure.check(CancelledError):
             return  # the peer is gone: there is nobody to answer
         refusal = failure.value
@@ -149,12 +149,13 @@ class Hot:
 
     def _answer(self, status: int, body: bytes, more: bytes = b"") -> None:
         connection, caller, answering = self._connection, self._caller, self._answering
+        if connection.in_hand is not self:
+            return  # the peer is gone: what nobody was answered is not counted, as in the pipeline
         self._answered = now = answering.clock.seconds()
         self._status = status
-        if connection.in_hand is self:
-            if now >= caller.renewed_at and status != 401:
-                answering.gate.renew(self, caller.claims)
-            connection.answer(self._head(status, len(body), more) + body, now)
+        if now >= caller.renewed_at and status != 401:
+            answering.gate.renew(self, caller.claims)
+        connection.answer(self._head(status, len(body), more) + body, now)
         answering.accounts.add(self.entry)
 
     def _head(self, status: int, length: int, more: bytes) -> bytes:
@@ -211,7 +212,7 @@ class Waiting(Hot):
         except Refusal:
             self.failed(Failure())
             return
-        self._waiting.addCallbacks(self.answered, self.failed)
+        self._waiting.addCallback(self.answered).addErrback(self.failed)
 
     def hung_up(self) -> None:
         """The peer is gone: its place is free at once."""

@@ -19,6 +19,7 @@ from cco_sidecar.web import (
     cloudevents,
     context,
     events,
+    issues,
     openapi,
     replays,
     results,
@@ -41,6 +42,7 @@ class APIs:
     agents: agents.AgentsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    issues: issues.IssuesAPI
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
@@ -55,6 +57,7 @@ def route_table(api: APIs) -> Sequence[Route]:
     own = Access(owner="the agent itself, or the one that spawned it")
     itself = Access(owner="the agent itself")
     one = {cloudevents.ONE: cloudevents.CloudEvent}
+    document = {"text/markdown": str}
     several = {cloudevents.BATCH: list[cloudevents.CloudEvent]}
     return (
         Route("POST", "/api/tokens", api.tokens.issue, "Issue a token.", ADMIN_ONLY,
@@ -101,7 +104,9 @@ def route_table(api: APIs) -> Sequence[Route]:
               body=webhooks.RedeliverRequest, answer=webhooks.RedeliverAnswer, status=202),
 
         Route("GET", "/api/context/<issue_id>/<agent_type>", api.context.get, "The context of an issue for a type.",
-              read, query=context.ContextQuery, answer=context.ContextBody),
+              read, query=context.ContextQuery, answer=context.ContextBody, answer_forms=document),
+        Route("GET", "/api/context/<issue_id>/<agent_type>/explain", api.context.explain,
+              "Why each file is in a context or not.", read, query=context.ExplainQuery, answer=context.ExplainAnswer),
         Route("DELETE", "/api/cache/context/<issue_id>", api.context.clear_issue, "Forget an issue's contexts.",
               ADMIN_ONLY, query=context.ClearQuery, answer=context.ClearedAnswer),
         Route("DELETE", "/api/cache/all", api.context.clear_all, "Forget all contexts.", ADMIN_ONLY,
@@ -131,6 +136,10 @@ def route_table(api: APIs) -> Sequence[Route]:
               answer=agents.HeartbeatAnswer),
         Route("DELETE", "/api/agents/<agent_id>", api.agents.kill, "End an agent.", own,
               query=agents.KillQuery, answer=agents.AgentLine),
+
+        Route("POST", "/api/issues/<issue_id>", api.issues.describe, "Keep an issue's text.",
+              Access(permission=SPAWN_AGENTS, own_issue=True), body=issues.IssueRequest, answer=issues.IssueAnswer),
+        Route("GET", "/api/issues/<issue_id>", api.issues.show, "An issue's text.", read, answer=issues.IssueAnswer),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),
@@ -203,7 +212,8 @@ class FrontDoor:
         request.request_id = fit_for_logs(request.getHeader("x-request-id")) or self._new_id()
         request.correlation_id = fit_for_logs(request.getHeader("x-correlation-id"))
         hosts = request.requestHeaders.getRawHeaders(b"Host") or []
-        host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
+        # As ASCII: other alphabets have white space and digits that would be passed over here, and nowhere else.
+        host = hosts[0].decode("ascii", "replace").strip(" \t").lower() if len(hosts) == 1 else ""
         if not self.serves(host):
             return errors.HostRefused(
                 "This sidecar does not serve that Host. Use localhost, or name it in the settings "

@@ -305,10 +305,11 @@ class Pipeline:
             project = gate.project_of(claims, getattr(query, "project", None))
         body = None if route.body is None else route.read(request, route, path)
         call: Call[Any, Any] = Call(request, path, query, body, claims, project)
-        reply = await route.handler(call)
-        if claims is not None:
-            gate.renew(request, claims)  # again: a poll may have been parked until now
-        return reply
+        try:
+            return await route.handler(call)
+        finally:
+            if claims is not None:
+                gate.renew(request, claims)  # again, for a refusal, too: it may have taken until now
 
     def refuse(self, request: SidecarRequest, refusal: Refusal) -> None:
         """Answer with a refusal."""

@@ -146,7 +146,7 @@ class Wire:
         asked = Publishing(self._answering, connection, line, caller, allowance)
         connection.receipts.settle()
         connection.begin(asked)
-        caller.project.hub.accept(draft).addCallbacks(asked.published, asked.failed)
+        caller.project.hub.accept(draft).addCallback(asked.published).addErrback(asked.failed)
         return True
 
     def _take_wait(self, connection: Connection, line: Line, caller: Caller) -> bool:

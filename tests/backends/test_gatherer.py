@@ -15,7 +15,7 @@ from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.looks import Looks
-from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, PreviousOutput
+from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry, PreviousOutput
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
 
@@ -462,10 +462,10 @@ def test_cache_tells_questions_apart(repository: Path, gatherings: Gatherings) -
     output = PreviousOutput("a-1", "architect", "t", "success", [], ["app.py"], "r-1")
     first = gatherings.answer(repository)
     others: list[dict[str, Any]] = [
-        {"task": "app.py"}, {"budget_bytes": 9_000}, {"agent_type": agent_type("go")}, {"results": [output]},
-        {"results_version": "2"},
+        {"form": "markdown"}, {"task": "app.py"}, {"budget_bytes": 9_000}, {"agent_type": agent_type("go")},
+        {"results": [output]}, {"results_version": "2"}, {"form": "markdown", "budget_bytes": 5_000},
     ]  # fmt: skip
-    assert [gatherings.answer(repository, **other).cache_hit for other in others] == [False] * 5
+    assert [gatherings.answer(repository, **other).cache_hit for other in others] == [False] * 7
     again = gatherings.answer(repository, refresh=True)
     assert not again.cache_hit
     assert again.body == first.body
@@ -524,3 +524,89 @@ def test_git_is_stopped_from_outside(repository: Path) -> None:
     with pytest.raises(GitError):
         runner.run(["hash-object", "pipe"], directory=repository, environment={}, most_bytes=10)
     assert time.monotonic() - began < 10
+
+
+def fates(gatherings: Gatherings, root: Path, path: str = "") -> dict[str, Any]:
+    """Give what became of each file."""
+    body = msgspec.json.decode(gatherings.answer(root, inquiry=Inquiry(path, 10_000)).body)
+    return {one["path"]: one for one in body["files"]}
+
+
+def rules(found: dict[str, Any]) -> dict[str, str]:
+    return {path: one["rule"] for path, one in found.items() if one["cut"] == "ignored"}
+
+
+def test_explains_what_git_ignores(repository: Path, gatherings: Gatherings) -> None:
+    """What .gitignore, .ccoignore or info/exclude keeps out is named with its rule, a directory as a whole."""
+    write(repository, build__a="x", build__b="x", sub__x_DOT_log="x", own_DOT_txt="x", odd="x")
+    put(repository, ":(glob)*.tmp", "x")
+    put(repository, "a\nb.tmp", "x")
+    put(repository, ".gitignore", "\n# comment\nbuild/\n*.tmp\n")
+    put(repository, "sub/.gitignore", "*.log\n")
+    put(repository, ".ccoignore", "own.*\n")
+    put(repository, ".git/info/exclude", "odd\n")
+    assert rules(fates(gatherings, repository)) == {
+        "build/": ".gitignore:3 build/",
+        ":(glob)*.tmp": ".gitignore:4 *.tmp",
+        "a\nb.tmp": ".gitignore:4 *.tmp",
+        "sub/x.log": "sub/.gitignore:1 *.log",
+        "own.txt": ".ccoignore:1 own.*",
+        "odd": ".git/info/exclude:1 odd",
+    }
+
+
+def test_explains_what_a_walk_passes_over(root: Path, gatherings: Gatherings) -> None:
+    """The same without git; and what is never looked into."""
+    write(root, a_DOT_py="x", build__a="x", sub__y_DOT_py="x", sub__x_DOT_log="x", node_modules__m_DOT_js="x")
+    put(root, ".gitignore", "build/\n")
+    put(root, "sub/.ccoignore", "# own\n*.log\n")
+    assert rules(fates(gatherings, root)) == {
+        "build/": ".gitignore:1 build/",
+        "sub/x.log": "sub/.ccoignore:2 *.log",
+        "node_modules/": "never looked into",
+    }
+
+
+def test_explains_what_the_answer_has(repository: Path, gatherings: Gatherings) -> None:
+    """What is in the answer is explained as in, and nothing else; it is never from the cache."""
+    put(repository, "big.py", "x = 1\n" * 10_000)
+    put(repository, "image.png", b"\0\1")
+    put(repository, ".env", "A=1")
+    (repository / "link").symlink_to("/etc/passwd")
+    options: dict[str, Any] = {"budget_bytes": 20_000, "task": "README.md"}
+    files = msgspec.json.decode(gatherings.answer(repository, **options).body)["context"]["relevant_files"]
+    for _ in range(2):
+        answer = gatherings.answer(repository, **options, inquiry=Inquiry("", 100))
+        assert not answer.cache_hit
+        found = {one["path"]: one for one in msgspec.json.decode(answer.body)["files"]}
+        included = {path: one["truncated"] for path, one in found.items() if one["included"]}
+        assert included == {one["path"]: one["truncated"] for one in files}
+        assert {path: found[path]["cut"] for path in ("image.png", ".env", "link")} == {
+            "image.png": "binary", ".env": "secret by name", "link": "symbolic link",
+        }  # fmt: skip
+        assert found["README.md"]["rank"] == 1
+
+
+def test_ignored_is_bounded(repository: Path, gatherings: Gatherings) -> None:
+    """Of very many ignored files the first thousand are named, and it is said that there are more."""
+    put(repository, ".gitignore", "*.o\n")
+    for number in range(1_100):
+        put(repository, f"f{number}.o", "")
+    body = msgspec.json.decode(gatherings.answer(repository, inquiry=Inquiry("", 10_000)).body)
+    assert body["totals"]["by_cut"]["ignored"] == 1_000
+    assert body["totals"]["more_ignored"] is True
+
+
+def test_markdown(repository: Path, gatherings: Gatherings) -> None:
+    """As Markdown an answer is a document within its budget, the same for the same state."""
+    put(repository, "app.py", "print('other')\n" * 500)
+    options: dict[str, Any] = {"form": "markdown", "budget_bytes": 3_000, "task": "Fix app.py."}
+    first, second = (gatherings.answer(repository, **options) for _ in range(2))
+    assert (first.cache_hit, second.cache_hit) == (False, True)
+    assert (first.body, first.etag) == (second.body, second.etag)
+    assert len(first.body) <= 3_000
+    document = first.body.decode()
+    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "## Left out: "):
+        assert part in document
+    put(repository, "app.py", "print('more')\n")
+    assert gatherings.answer(repository, **options).etag != first.etag

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
@@ -19,11 +19,11 @@ from cco_sidecar.backends.journal import AGAIN_SECONDS, DEATHS_SECONDS, FEWEST_S
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.recovery import Recovery
 from cco_sidecar.backends.segments import BEGIN, END, frame, scan, segment_name
-from cco_sidecar.backends.writer_process import Answer, WriterGone
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
 from cco_sidecar.interfaces import IJournal
 from tests.conftest import LoggedFailures
 from tests.fakes import START, T, outcome
+from tests.writers import WriterHere
 
 
 def entry(number: int) -> bytes:
@@ -38,49 +38,6 @@ def clock_of_now() -> Clock:
     clock = Clock()
     clock.advance(START)
     return clock
-
-
-@define(eq=False)
-class WriterHere:
-    """The writer in this process: it carries an order out when the test says so, and dies when it says so."""
-
-    gone: Callable[[], None]
-    writer: journal_writer.Writer
-    asked: "list[tuple[bytes, bytes, Deferred[Answer]]]" = field(factory=list)
-    orders: list[bytes] = field(factory=list)
-    ended: bool = False
-
-    def ask(self, order: bytes, payload: bytes) -> "Deferred[Answer]":
-        assert not self.asked, "one order at a time"
-        answer: Deferred[Answer] = Deferred()
-        self.asked.append((order, payload, answer))
-        return answer
-
-    def ask_now(self, order: bytes, payload: bytes) -> Answer:
-        if self.ended:
-            raise WriterGone
-        self.orders.append(order)
-        return Answer.of(self.writer.obey(order, payload))
-
-    def work(self) -> bool:
-        """Carry out the order in hand; False if there is none."""
-        if not self.asked:
-            return False
-        order, payload, answer = self.asked.pop()
-        answer.callback(self.ask_now(order, payload))
-        return True
-
-    def die(self, *, done: bool = False) -> None:
-        """End, before or after what was asked was done; nobody hears how it went."""
-        for order, payload, _ in self.asked if done else ():
-            self.ask_now(order, payload)
-        self.ended = True
-        self.asked.clear()
-        self.gone()
-
-    def close(self) -> "Deferred[None]":
-        assert not self.asked
-        return succeed(None)
 
 
 @define(eq=False)

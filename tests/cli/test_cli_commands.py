@@ -129,14 +129,78 @@ def test_context_to_file(sidecar: "ScriptedSidecar", cco: "Cco", tmp_path: Path)
     assert cco("context", "get", "issue-123", "python-specialist", "--output", str(missing)).exit_code == 1
 
 
-def test_context_as_text(sidecar: "ScriptedSidecar", cco: "Cco", tmp_path: Path) -> None:
-    """Prose is Markdown, whose fences hold whatever a file contains."""
-    file = {"path": "README.md", "content": "````\ncode\n````\n", "reason": "read first"}
-    sidecar.on("GET", "/api/context/i/t", {**CONTEXT, "context": {"relevant_files": [file], "git_context": None}})
-    printed = cco("context", "get", "i", "t", "--format", "text").stdout
-    assert "## README.md\n\nread first\n\n`````\n````\ncode\n````\n`````\n" in printed
-    assert cco("context", "get", "i", "t", "--format", "text", "--output", str(tmp_path / "c.md")).stdout == ""
-    assert (tmp_path / "c.md").read_text() == printed
+@pytest.mark.parametrize("form", ["markdown", "text"])
+def test_context_as_markdown(form: str, sidecar: "ScriptedSidecar", cco: "Cco", tmp_path: Path) -> None:
+    """Prose is the sidecar's own document, as it is, on stdout or in a file."""
+    document = "# Context of t on i\n\n```text\n\u00e9\n```\n"
+    sidecar.on("GET", "/api/context/i/t", document.encode(), Content_Type="text/markdown; charset=utf-8")
+    asked = ("context", "get", "i", "t", "--format", form, "--budget-tokens", "8000", "--task", "x")
+    assert cco(*asked).stdout == document
+    assert last(sidecar).query == {"format": "markdown", "budget_tokens": "8000", "task": "x"}
+    found = cco(*asked, "--output", str(tmp_path / "c.md"))
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert (tmp_path / "c.md").read_text() == document
+
+
+def test_context_budgets(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """Bytes bound every form, tokens a document alone; no other command is printed as Markdown."""
+    sidecar.on("GET", "/api/context/i/t", CONTEXT)
+    assert cco("context", "get", "i", "t", "--budget-bytes", "9000").exit_code == 0
+    assert last(sidecar).query == {"budget_bytes": "9000"}
+    found = cco("context", "get", "i", "t", "--budget-tokens", "9000")
+    assert found.exit_code == 2
+    assert "--format markdown" in found.stderr
+    assert cco("context", "explain", "i", "t", "--format", "markdown").exit_code == 2
+    sidecar.on("GET", "/api/context/i/bad", b"\xff")
+    assert cco("context", "get", "i", "bad", "--format", "markdown").exit_code == 1
+
+
+FATES = {
+    "files": [
+        {"path": "a.py", "included": True, "truncated": True, "rank": 1, "reason": "named in the task", "size": 9,
+         "tokens": 3, "cut": "over the budget", "rule": None},
+        {"path": "build/", "included": False, "truncated": False, "rank": None, "reason": "", "size": None,
+         "tokens": None, "cut": "ignored", "rule": ".gitignore:1 build/"},
+    ],
+    "listed": 2, "matching": 7, "totals": {"included": 1, "truncated": 1, "left_out": 6},
+}  # fmt: skip
+
+
+def test_context_explain(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """A table has a line a file: in, cut or out, and why; what is counted goes to stderr; JSON is all of it."""
+    sidecar.on("GET", "/api/context/i/t/explain", FATES)
+    found = cco("context", "explain", "i", "t", "--format", "table")
+    lines = [line.split() for line in found.stdout.splitlines()]
+    assert lines[0] == ["RANK", "VERDICT", "PATH", "SIZE", "TOKENS", "REASON", "CUT", "RULE"]
+    assert lines[1][:5] == ["1", "cut", "a.py", "9", "3"]
+    assert lines[2] == ["out", "build/", "ignored", ".gitignore:1", "build/"]
+    assert "2 of 7 files shown. In all: 1 in, of these 1 cut, 6 out" in found.stderr
+    asked = ("--path", "src/**", "--limit", "5", "--budget-bytes", "9000", "--task", "x", "--project", "web")
+    assert json.loads(cco("context", "explain", "i", "t", *asked).stdout) == FATES
+    assert last(sidecar).query == {
+        "path": "src/**", "limit": "5", "budget_bytes": "9000", "task": "x", "project": "web",
+    }  # fmt: skip
+    assert cco("context", "explain", "i", "t", "--format", "csv").stdout.splitlines()[1].startswith("1,cut,a.py,9,3,")
+
+
+def test_issue_text(sidecar: "ScriptedSidecar", cco: "Cco", tmp_path: Path) -> None:
+    """An issue is described by title and body, from the line, a file or stdin, and shown as prose."""
+    told = {"issue_id": "i", "title": "Fix it", "body": "soon"}
+    sidecar.on("POST", "/api/issues/i", told)
+    sidecar.on("GET", "/api/issues/i", told)
+    assert cco("issue", "describe", "i", "--title", "Fix it").exit_code == 0
+    assert last(sidecar).body == {"title": "Fix it"}
+    assert cco("issue", "describe", "i", "--title", "T", "--body", "soon", "--project", "web").exit_code == 0
+    assert (last(sidecar).body, last(sidecar).query) == ({"title": "T", "body": "soon"}, {"project": "web"})
+    (tmp_path / "issue.md").write_text("from a file\n")
+    assert cco("issue", "describe", "i", "--title", "T", "--input", str(tmp_path / "issue.md")).exit_code == 0
+    assert last(sidecar).body == {"title": "T", "body": "from a file\n"}
+    assert cco("issue", "describe", "i", "--title", "T", "--input", "-", text="piped").exit_code == 0
+    assert last(sidecar).body == {"title": "T", "body": "piped"}
+    assert cco("issue", "describe", "i", "--title", "T", "--body", "x", "--input", "-").exit_code == 2
+    assert cco("issue", "describe", "i").exit_code == 2
+    assert cco("issue", "show", "i", "--format", "text").stdout == "Fix it\n\nsoon\n"
+    assert json.loads(cco("issue", "show", "i").stdout) == told
 
 
 def test_context_refresh_of_the_faq(sidecar: "ScriptedSidecar", cco: "Cco") -> None:

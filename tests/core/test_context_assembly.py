@@ -139,7 +139,7 @@ def test_all_of_it_when_it_fits() -> None:
         "checksum": "sha256:" + hashlib.sha256(b"print()\n").hexdigest(),
         "reason": "because",
         "truncated": False,
-        "tokens": 2,
+        "tokens": 3,
     }
     assert context["git_context"]["uncommitted_changes"] == [{"path": "a.py", "status": "modified", "diff": "diff"}]
     assert context["previous_agent_outputs"][0]["decisions"] == ["use x"]

@@ -96,6 +96,23 @@ def test_language_and_kind(path: str, language: str, kind: Kind) -> None:
     assert (language_of(path), kind_of(path)) == (language, kind)
 
 
+def test_rule_that_excludes() -> None:
+    """The rule that counts is named with its place: of a file, or of the directory above it that is excluded."""
+    found = IgnoreRules()
+    found.add("", "# logs\n*.log  \n!keep.log\nbuild/\n", ".gitignore")
+    found.add("a", "keep.log\n", "a/.ccoignore")
+    named = {path: found.rule(path) for path in ("x/y.log", "keep.log", "a/keep.log", "build/x/y", "z")}
+    assert {path: rule and (rule.source, rule.text) for path, rule in named.items()} == {
+        "x/y.log": (".gitignore:2", "*.log"),
+        "keep.log": None,
+        "a/keep.log": ("a/.ccoignore:1", "keep.log"),
+        "build/x/y": (".gitignore:4", "build/"),
+        "z": None,
+    }
+    assert found.rule("build", True) is not None
+    assert found.rule("build") is None
+
+
 def rules(**files: str) -> IgnoreRules:
     found = IgnoreRules()
     for directory, text in files.items():
@@ -116,6 +133,9 @@ def rules(**files: str) -> IgnoreRules:
         ("docs/*.md", "docs/a/b.md", False),
         ("docs/**", "docs/a/b.md", True),
         ("a/**/b", "a/b", True),
+        ("a/**/**/**/b", "a/b", True),
+        ("**/**/b", "x/y/b", True),
+        ("a/**/**", "a", False),
         ("a/**/b", "a/x/y/b", True),
         ("**/secret/**", "x/secret/y", True),
         ("dir\n!dir/keep", "dir/keep", True),

@@ -106,8 +106,8 @@ def test_snapshot_of_one_moment() -> None:
     positions.settle(subscription, 9)
     positions.open("a", "y", lambda: 1)
     assert list(snapshot) == before
-    assert len(snapshot) == len(before) == 2
-    assert len(list(ledger.snapshot())) == 4
+    assert len(snapshot) == len(before) == 3  # that what follows is all, the position, the key
+    assert len(list(ledger.snapshot())) == 5
 
 
 def test_snapshot_of_counts() -> None:

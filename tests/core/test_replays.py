@@ -105,7 +105,7 @@ def test_to_a_topic() -> None:
     house.clock.advance(5)
     replay = begin(house, to="topic")
     house.clock.advance(0)
-    again = house.hub.get("evt-00000001-2")
+    again = house.hub.history.get("evt-00000001-2")
     before, after = msgspec.json.decode(first.encoded), msgspec.json.decode(again.encoded)
     own = {"event_id": "evt-00000001-2", "sequence": 2, "timestamp": "2027-01-15T08:00:05.000Z"}
     assert after == {**before, **own, "replayed_from": "evt-00000001-1"}
@@ -267,7 +267,7 @@ def test_to_a_reader() -> None:
     replay = begin(house, speed=10)
     first = poll(house, replay)
     [event] = first.events
-    original = msgspec.json.decode(house.hub.get("evt-00000001-1").encoded)
+    original = msgspec.json.decode(house.hub.history.get("evt-00000001-1").encoded)
     assert msgspec.json.decode(event.encoded) == {**original, "replayed_from": "evt-00000001-1"}
     assert (first.replay, first.more_available, first.timeout) == ("running", False, False)
     receive(first)

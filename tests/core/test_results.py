@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.idempotency import Idempotency
+from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
@@ -38,7 +39,16 @@ class Desk:
         around = WebhookHouse(events=house)
         book, keys = TokenBook(house.clock, house.ledger), Idempotency(house.clock)
         self.project = Project(
-            "p", Path("/p"), house.ledger, house.hub, house.issues, book, keys, around.letters, around.webhooks
+            "p",
+            Path("/p"),
+            house.ledger,
+            house.hub,
+            house.issues,
+            book,
+            keys,
+            around.letters,
+            around.webhooks,
+            IssueTexts(house.clock, house.ledger),
         )
         self.results = Results(
             house.clock,
@@ -56,7 +66,7 @@ class Desk:
         return Deferred.fromCoroutine(self.results.accept(self.project, report, key_for))  # type: ignore[arg-type]
 
     def told_events(self) -> list[tuple[str, str, dict[str, object]]]:
-        page = self.events.hub.history(Selection(), None, None, 100, False)
+        page = self.events.hub.history.page(Selection(), None, None, 100, False)
         bodies = [msgspec.json.decode(event.encoded) for event in page.events]
         return [(body["event_type"], body["publisher"], body["data"]) for body in bodies]
 

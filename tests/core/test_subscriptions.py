@@ -148,3 +148,15 @@ def test_furthest() -> None:
 def test_the_limit_is_the_contracts() -> None:
     """64, says contract section 5."""
     assert module.MOST_PER_AGENT == 64
+
+
+def test_departure_that_was_not_written() -> None:
+    """What a snapshot does not have is gone, also where older records before it have it."""
+    journal, ledger, subscriptions = make()
+    opened(subscriptions, "gone")
+    opened(subscriptions, "here", first=3)
+    older = list(journal.records)
+    subscriptions.end("gone")
+    _, _, again = make([*older, *ledger.snapshot()])
+    assert opened(again, "gone", first=7).position == 7
+    assert opened(again, "here", first=7).position == 3

@@ -49,7 +49,7 @@ def test_message(house: WebhookHouse) -> None:
     (post,) = house.sender.posts
     body = json.loads(post.message.body)
     assert set(body) == {"type", "timestamp", "data"}
-    event = house.events.hub.get(body["data"]["event_id"])
+    event = house.events.hub.history.get(body["data"]["event_id"])
     assert body["data"] == json.loads(event.encoded)
     assert (body["type"], body["timestamp"]) == ("t", event.body.timestamp)
     headers = post.message.headers

@@ -32,6 +32,7 @@ NO_REQUESTS = {
     "a signed length": POST + b"Content-Length: +5\r\n\r\n{}",
     "a negative length": POST + b"Content-Length: -1\r\n\r\n",
     "a length of other digits": POST + "Content-Length: ٢\r\n\r\n{}".encode(),
+    "a length of thousands of digits": POST + b"Content-Length: " + b"0" * 5000 + b"2\r\n\r\n{}",
     "an unknown encoding": POST + b"Transfer-Encoding: gzip\r\n\r\n",
     "two encodings": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "a bad chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
@@ -233,12 +234,15 @@ def test_old_and_closing_clients(sidecar: Sidecar) -> None:
         ("localhost@evil.example", False),
         ("", False),
         ("192.168.1.1", False),
+        ("localhost\xa0", False),
+        ("\x85localhost", False),
+        ("localhost:\xb2", False),
     ],
 )
 def test_host(host: str, served: bool, sidecar: Sidecar) -> None:
     """Only names that the sidecar was told to serve are served, whatever the port; on open routes, too."""
     wire = sidecar.wire()
-    wire.send(f"GET /health HTTP/1.1\r\nHost: {host.format(port=sidecar.port)}\r\n\r\n".encode())
+    wire.send(f"GET /health HTTP/1.1\r\nHost: {host.format(port=sidecar.port)}\r\n\r\n".encode("latin-1"))
     answer = wire.answer()
     assert (answer.status == 200) is served
     if not served:

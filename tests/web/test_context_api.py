@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import zstandard
@@ -261,3 +262,116 @@ def test_secrets_in_text(reader: Callable[[], Client]) -> None:
     # Two files, the diff of one, a commit, the branch and a decision.
     assert found["metadata"]["redactions"] == 6
     assert without_moment(context(agent, refresh="true")) == without_moment(answer)
+
+
+def test_markdown(reader: Callable[[], Client]) -> None:
+    """As Markdown it is a document of its own: named, kept, compressed and not modified like the JSON."""
+    agent = reader()
+    first, second = (context(agent, format="markdown", task="Fix app.py.") for _ in range(2))
+    assert (first.status, first.headers["Content-Type"]) == (200, "text/markdown; charset=utf-8")
+    assert (first.body, first.headers["ETag"]) == (second.body, second.headers["ETag"])
+    assert first.headers["Cache-Control"] == "private"
+    assert first.headers["ETag"] != context(agent, task="Fix app.py.").headers["ETag"]
+    document = first.body.decode()
+    assert document.startswith(f"# Context of python-specialist on {agent.issue_id}\n")
+    for part in ("Fix app.py.", "### `app.py`", "named in the task", "- `.env` (17 bytes): secret by name"):
+        assert part in document
+    assert not {"hunter2", "IGNORED"} & set(document.split())
+    zipped = context(agent, format="markdown", task="Fix app.py.", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(zipped.body) == first.body
+    assert zipped.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    for tag in (first.headers["ETag"], zipped.headers["ETag"]):
+        again = context(agent, format="markdown", task="Fix app.py.", headers={"If-None-Match": tag})
+        assert (again.status, again.body) == (304, b"")
+    (agent.sidecar.settings.projects["alpha"] / "app.py").write_text("changed = True\n")
+    assert "changed = True" in context(agent, format="markdown").body.decode()
+
+
+def test_token_budget(reader: Callable[[], Client]) -> None:
+    """A document takes at most so many tokens (a third of its bytes), and so many bytes."""
+    agent = reader()
+    for tokens in (256, 300, 1_000, 2_000):
+        assert len(context(agent, format="markdown", budget_tokens=tokens).body) <= tokens * 3
+    assert len(context(agent, format="markdown", budget_tokens=100_000, budget_bytes=4096).body) <= 4096
+    for wrong in ("255", "0", "-1", "3495254", "many"):
+        context(agent, format="markdown", budget_tokens=wrong).refused(400, "VAL_001")
+    refused = context(agent, budget_tokens=1_000).refused(400, "VAL_001")
+    assert refused.json["details"] == {"parameter": "budget_tokens"}
+    context(agent, format="html").refused(400, "VAL_001")
+
+
+def explain(agent: Client, **query: object) -> Answer:
+    return agent.get(f"{path_of(agent)}/explain?{urlencode(query)}")
+
+
+def explanation(agent: Client, **query: object) -> Any:
+    return explain(agent, **query).ok()
+
+
+def test_explain(reader: Callable[[], Client]) -> None:
+    """Each file is in or out for a reason; the list is bounded, and picked by a glob."""
+    agent = reader()
+    found = explanation(agent, task="Fix app.py.")
+    fates = {one["path"]: one for one in found["files"]}
+    assert next(iter(fates)) == "app.py"
+    assert (fates["app.py"]["included"], fates["app.py"]["rank"]) == (True, 1)
+    assert fates["app.py"]["reason"].startswith("named in the task")
+    assert (fates[".env"]["included"], fates[".env"]["cut"]) == (False, "secret by name")
+    assert (fates["ignored.py"]["cut"], fates["ignored.py"]["rule"]) == ("ignored", ".gitignore:1 ignored.py")
+    assert found["totals"]["included"] == context(agent, task="Fix app.py.").ok()["file_count"]
+    cut = explanation(agent, budget_bytes=4096)
+    assert cut["totals"]["used_bytes"] <= 4096
+    assert cut["totals"]["by_cut"]["over the budget"] + cut["totals"]["truncated"] >= 1
+    some = explanation(agent, path="*.py", limit=2)
+    assert (some["listed"], some["matching"]) == (2, 4)
+    wrong: list[dict[str, object]] = [
+        {"limit": 0}, {"limit": 10_001}, {"path": "../*"}, {"path": "!a"}, {"budget_bytes": 4095}, {"x": 1},
+    ]  # fmt: skip
+    for query in wrong:
+        explain(agent, **query).refused(400, "VAL_001")
+    agent.get(f"/api/context/{agent.issue_id}/no-such-type/explain").refused(404, "AGT_002")
+
+
+def test_text_of_the_issue(reader: Callable[[], Client]) -> None:
+    """The text of an issue ranks files beside the task, and is in the document; another text is another context."""
+    agent = reader()
+    assert "named in" not in reason_of(context(agent), "deploy.py")
+    admin = agent.sidecar.admin
+    admin.post(f"/api/issues/{agent.issue_id}", {"title": "Deploying fails", "body": "See deploy.py."}).ok()
+    assert reason_of(context(agent), "deploy.py").startswith("named in the task")
+    both = context(agent, task="Look at main.py first.")
+    assert all(reason_of(both, name).startswith("named in") for name in ("deploy.py", "main.py"))
+    document = context(agent, format="markdown", task="Look at main.py first.").body.decode()
+    assert "Look at main.py first.\n\nDeploying fails\n\nSee deploy.py.\n" in document
+    admin.post(f"/api/issues/{agent.issue_id}", {"title": "Other"}).ok()
+    assert "named in" not in reason_of(context(agent), "deploy.py")
+
+
+def reason_of(answer: Answer, path: str) -> str:
+    return next(str(file["reason"]) for file in answer.ok()["context"]["relevant_files"] if file["path"] == path)
+
+
+def test_custom_context(start: Callable[..., Sidecar], tmp_path: Path) -> None:
+    """A roster's globs, pinned files and sources decide what its type gets; what is not there is said."""
+    wish = {
+        "languages": ["python"], "include": ["web/*.js"], "exclude": ["old/**"], "pinned": ["RULES.md", "gone.md"],
+        "sources": ["lib"],
+    }  # fmt: skip
+    (tmp_path / "roster.json").write_text(
+        json.dumps({"codingAgents": [{"type": "python-specialist", "context": wish}]})
+    )
+    sidecar = start(sidecar={"roster": str(tmp_path / "roster.json")})
+    root = sidecar.settings.projects["alpha"]
+    for name in ("RULES.md", "web/a.js", "web/deep/b.js", "old/c.py", "lib/d.go", "e.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("text\n")
+    agent = sidecar.agent("python-specialist")
+    body = context(agent).ok()
+    paths = [file["path"] for file in body["context"]["relevant_files"]]
+    assert paths[:2] == ["RULES.md", "lib/d.go"]
+    assert set(paths) == {"RULES.md", "lib/d.go", "web/a.js", "e.py", "main.py"}
+    why = {one["path"]: one["why"] for one in body["omitted"]}
+    assert why["gone.md"] == "pinned for this agent type, but not in the project, or ignored"
+    assert (why["old/c.py"], why["web/deep/b.js"]) == ("excluded for this agent type", "source in another language")
+    rules = {one["path"]: one["rule"] for one in explanation(agent)["files"]}
+    assert rules["old/c.py"] == "roster: old/**"

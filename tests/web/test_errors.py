@@ -13,7 +13,7 @@ import psutil
 import pytest
 from attrs import frozen
 
-from cco_sidecar.core.events.hub import EventHub
+from cco_sidecar.core.events.history import History
 from cco_sidecar.web.errors import STATUS
 from tests.conftest import LoggedFailures
 from tests.web.forging import LONG_AGO, signed
@@ -455,7 +455,7 @@ def our_mistake(world: World) -> Answer:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(f"Traceback: a secret of {__file__}")
 
-    world.patch.setattr(EventHub, "history", broken)
+    world.patch.setattr(History, "page", broken)
     answer = world.sidecar.admin.get("/api/events")
     world.patch.undo()
     assert "secret" not in answer.body.decode()

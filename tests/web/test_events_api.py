@@ -68,6 +68,16 @@ def test_data_is_any_json(text: bytes, sidecar: Sidecar) -> None:
     assert b'"data":' + text + b"," in agent.get("/api/events/wait/exact").body
 
 
+@pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_data_is_nested_so_deep(start: bytes, end: bytes, sidecar: Sidecar) -> None:
+    """Data may be nested 200 deep, and no deeper, however deep Python itself stands when it reads them."""
+    many = 200 // (start.count(b"[") + start.count(b"{"))
+    for depth, status in ((many, 202), (many + 1, 400)):
+        body = b'{"topic":"t","data":' + start * depth + b'"[["' + end * depth + b"}"
+        assert sidecar.admin.post("/api/events/deep", body).status == status
+        assert sidecar.admin.post("/api/events/deep?", body).status == status, "by way of the pipeline"
+
+
 def test_defaults(sidecar: Sidecar) -> None:
     """What a publisher leaves out has the contract's defaults; a correlation id may come in a header."""
     agent = sidecar.agent()

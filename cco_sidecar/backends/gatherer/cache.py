@@ -6,6 +6,7 @@ from attrs import define, field, frozen
 from cachetools import LRUCache
 
 from cco_sidecar.core.context.assembly import Assembled
+from cco_sidecar.core.context.request import Form
 from cco_sidecar.core.roster import AgentType
 
 OVERHEAD_BYTES = 1024
@@ -13,13 +14,14 @@ OVERHEAD_BYTES = 1024
 
 @frozen
 class Question:
-    """What an answer is to; ``task_digest`` stands for the task's text."""
+    """What an answer is to; ``task_digest`` stands for the task's text, ``form`` for how it is written."""
 
     project_id: str
     issue_id: str
     agent_type: str
     task_digest: bytes
     budget_bytes: int
+    form: Form
 
 
 @frozen

@@ -5,20 +5,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define
+from attrs import define, evolve
 
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.ignored import ignored
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
+from cco_sidecar.core.context.explaining import Evidence, Witness, explain
 from cco_sidecar.core.context.fitting import encode
+from cco_sidecar.core.context.markdown import markdown, source_budget
 from cco_sidecar.core.context.project import Project
-from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
-from cco_sidecar.core.context.selection import select
+from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry
+from cco_sidecar.core.context.selection import Selection, select
 from cco_sidecar.errors import ContextFailed
 
 _TICK_NS = 20_000_000
@@ -46,8 +49,9 @@ class Gathering:
 
         :raises ContextFailed: the project cannot be read.
         """
+        inquiry = self._request.inquiry
         try:
-            entry, hit = self._entry()
+            entry, hit = self._entry() if inquiry is None else (self._explained(inquiry), False)
         except GitError as error:
             raise ContextFailed(f"The project's repository could not be read: {error}") from error
         except OSError as error:
@@ -55,7 +59,8 @@ class Gathering:
                 f"The project's root could not be read ({error.strerror}): is the directory still there?"
             ) from error
         made = entry.answer
-        return ContextAnswer(made.head + ending(self._seconds(), hit), entry.etag, hit, made.truncated, made.file_count)
+        end = b"" if self._request.form == "markdown" else ending(self._seconds(), hit)
+        return ContextAnswer(made.head + end, entry.etag, hit, made.truncated, made.file_count)
 
     def _entry(self) -> tuple[Entry, bool]:
         request = self._request
@@ -63,14 +68,31 @@ class Gathering:
         path = request.project_root.resolve()
         with opened_root(path) as root:
             look = self._looks.since(path, self._asked_ns) or self._look(root, path)
-            state = State(request.agent_type, look.survey.digest, _results_digest(request))
+            state = self._state(look)
             entry = None if request.refresh else self._cache.get(question, state)
             if entry is not None:
                 return entry, True
             answer = self._made(root, look.project)
-        entry = Entry(state, answer, f'"{hashlib.sha256(answer.head).hexdigest()[:32]}"')
+        entry = _entry_of(state, answer)
         self._cache.put(question, entry)
         return entry, False
+
+    def _state(self, look: Look) -> State:
+        return State(self._request.agent_type, look.survey.digest, _results_digest(self._request))
+
+    def _explained(self, inquiry: Inquiry) -> Entry:
+        """Explain what an answer would have; never cached, since it also hangs on files that no answer is made of."""
+        path = self._request.project_root.resolve()
+        with opened_root(path) as root:
+            look = self._looks.since(path, self._asked_ns) or self._look(root, path)
+            with opened_repository(path, self._git) as repository:
+                kept_out = ignored(root, repository, look.survey)
+            selection = self._selection(look.project)
+            witness = Witness(reader(root, self._check))
+            answer = assemble(self._request, look.project, selection, witness.read)
+            evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
+            made = explain(self._request, inquiry, evidence)
+        return _entry_of(self._state(look), made)
 
     def _look(self, root: Root, path: Path) -> Look:
         began_ns = time.monotonic_ns()
@@ -83,16 +105,29 @@ class Gathering:
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
+        request, selection, read = self._request, self._selection(project), reader(root, self._check)
+        if request.form == "json":
+            return assemble(request, project, selection, read)
+        whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
+        answer = assemble(whole, project, selection, read)
+        return markdown(answer, project.git, request.task, request.budget_bytes)
+
+    def _selection(self, project: Project) -> Selection:
         request = self._request
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
-        selection = select(project, request.agent_type, request.task, touched)
-        return assemble(request, project, selection, reader(root, self._check))
+        return select(project, request.agent_type, request.task, touched)
+
+
+def _entry_of(state: State, answer: Assembled) -> Entry:
+    return Entry(state, answer, f'"{hashlib.sha256(answer.head).hexdigest()[:32]}"')
 
 
 def question_of(request: ContextRequest) -> Question:
     """Name what a request asks, whatever the state of the project."""
     digest = hashlib.sha256(request.task.encode("utf-8", "replace")).digest()
-    return Question(request.project_id, request.issue_id, request.agent_type.type, digest, request.budget_bytes)
+    return Question(
+        request.project_id, request.issue_id, request.agent_type.type, digest, request.budget_bytes, request.form
+    )
 
 
 def _results_digest(request: ContextRequest) -> bytes:

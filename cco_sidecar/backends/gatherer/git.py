@@ -4,10 +4,13 @@ import os
 import selectors
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from attrs import define, field, frozen
 
@@ -62,20 +65,28 @@ class Git:
     _stopped: bool = field(default=False, init=False)
 
     def run(
-        self, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str], most_bytes: int
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        most_bytes: int,
+        given: bytes = b"",
     ) -> Output:
         """Run ``git ARGUMENTS`` and give what it writes, at most ``most_bytes``; blocks.
 
         :param environment: the variables beside those that are always set (GIT_DIR and its like).
+        :param given: what it reads from its standard input.
         :raises GitError: see there.
         """
-        process = self._start(arguments, directory, environment)
-        try:
-            output, complaint = _collect(process, most_bytes, time.monotonic() + self._seconds)
-        except (TimeoutError, subprocess.TimeoutExpired):
-            raise GitError(f"git {arguments[0]} took longer than {self._seconds:.0f} seconds.") from None
-        finally:
-            self._finish(process)
+        with _stdin(given) as stdin:
+            process = self._start(arguments, directory, environment, stdin)
+            try:
+                output, complaint = _collect(process, most_bytes, time.monotonic() + self._seconds)
+            except (TimeoutError, subprocess.TimeoutExpired):
+                raise GitError(f"git {arguments[0]} took longer than {self._seconds:.0f} seconds.") from None
+            finally:
+                self._finish(process)
         if process.returncode != 0 and not output.cut:
             raise GitError(f"git {arguments[0]} failed: {complaint or 'it gave no reason'}")
         return output
@@ -88,7 +99,7 @@ class Git:
                 process.kill()
 
     def _start(
-        self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]
+        self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], stdin: IO[bytes] | int
     ) -> "subprocess.Popen[bytes]":
         path = os.environ.get("PATH", os.defpath)
         program = shutil.which("git", path=path)
@@ -102,7 +113,7 @@ class Git:
                     [program, *_OPTIONS, *arguments],
                     cwd=directory,
                     env={"PATH": path, **_ENVIRONMENT, **environment},
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                 )
@@ -120,6 +131,18 @@ class Git:
                 pipe.close()
         with self._lock:
             self._running.discard(process)
+
+
+@contextmanager
+def _stdin(given: bytes) -> Iterator[IO[bytes] | int]:
+    """Make what a program reads: a file, for one that reads slowly must not hold us up."""
+    if not given:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        yield file
 
 
 def _collect(process: "subprocess.Popen[bytes]", most_bytes: int, deadline: float) -> tuple[Output, str]:

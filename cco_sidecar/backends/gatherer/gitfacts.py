@@ -140,11 +140,11 @@ def _statuses(data: bytes, prefix: bytes) -> tuple[dict[str, str], dict[str, str
             headers[name.removeprefix("branch.")] = value
         elif kind == b"1 ":
             _, codes, *_, path = record.split(b" ", 8)
-            found[_below(path, prefix)] = _status(codes.decode("ascii"))
+            found[below(path, prefix)] = _status(codes.decode("ascii"))
         elif kind == b"u ":
-            found[_below(record.split(b" ", 10)[10], prefix)] = "conflicted"
+            found[below(record.split(b" ", 10)[10], prefix)] = "conflicted"
         elif kind == b"? ":
-            found[_below(record[2:], prefix)] = "untracked"
+            found[below(record[2:], prefix)] = "untracked"
     return headers, found
 
 
@@ -157,7 +157,8 @@ def _status(codes: str) -> str:
     return _STATUSES.get(unstaged if unstaged != "." else staged, "modified")
 
 
-def _below(path: bytes, prefix: bytes) -> str:
+def below(path: bytes, prefix: bytes) -> str:
+    """Give a path that git names from the top of the work tree as seen from the project's root."""
     return path.removeprefix(prefix).decode("utf-8", "surrogateescape")
 
 

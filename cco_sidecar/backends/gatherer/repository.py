@@ -8,7 +8,7 @@ links to the repository's objects and refs and a copy of HEAD, and a configurati
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,17 @@ class Repository:
     def git(self, *arguments: str, most_bytes: int) -> Output:
         """Run git in the project's root; raises GitError."""
         return self._git.run(arguments, directory=self.root, environment=self._environment, most_bytes=most_bytes)
+
+    def ignoring(self, paths: Sequence[bytes], most_bytes: int) -> Output:
+        """Ask git which rule ignores each path: a file, a line, a pattern and the path (``./…``); raises GitError."""
+        return self._git.run(
+            ("check-ignore", "--verbose", "-z", "--stdin"),
+            directory=self.root,
+            # It refuses literal pathspecs; but what begins with "./" is none of the others.
+            environment={**self._environment, "GIT_LITERAL_PATHSPECS": "0"},
+            most_bytes=most_bytes,
+            given=b"".join(b"./%b\0" % path for path in paths),
+        )
 
     @property
     def prefix(self) -> bytes:

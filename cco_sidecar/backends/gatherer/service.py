@@ -135,7 +135,7 @@ class Gatherer(Service):
         self._flights.discard(flight)
         if self._joinable.get(key) is flight:
             del self._joinable[key]
-        if isinstance(outcome, ContextAnswer):
+        if isinstance(outcome, ContextAnswer) and flight.request.inquiry is None:
             self.hits += outcome.cache_hit
             self.misses += not outcome.cache_hit
         flight.land(outcome)
@@ -149,4 +149,5 @@ def _key(request: ContextRequest) -> tuple[object, ...]:
         id(request.agent_type),
         request.refresh,
         request.results_version,
+        request.inquiry,
     )

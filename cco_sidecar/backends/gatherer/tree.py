@@ -36,15 +36,25 @@ def add_ignore_file(root: Root, rules: IgnoreRules, path: str) -> None:
         found = root.read(path, IGNORE_BYTES)
     except OSError:
         return
-    rules.add(path.rpartition("/")[0], found.data.decode("utf-8", "surrogateescape"))
+    rules.add(path.rpartition("/")[0], found.data.decode("utf-8", "surrogateescape"), path)
+
+
+def entries_of(root: Root, directory: str) -> list[tuple[str, bool]]:
+    """Name what stands in a directory, in order, each with whether it is a directory."""
+    try:
+        with os.scandir(root.directory(directory)) as scan:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan)
+    except OSError:
+        return []  # gone, closed to us, or turned into a symlink
+
+
+def is_never_walked(name: str, is_directory: bool) -> bool:
+    """Say whether nothing by that name is looked at, whatever the ignore files say."""
+    return (is_directory and name in _NEVER) or name == ".git"
 
 
 def _entries(root: Root, directory: str, rules: IgnoreRules) -> list[tuple[str, bool]]:
-    try:
-        with os.scandir(root.directory(directory)) as scan:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan)
-    except OSError:
-        return []  # gone, closed to us, or turned into a symlink
+    found = entries_of(root, directory)
     names = frozenset(name for name, _ in found)
     if is_git_directory(names) or directory.count("/") >= MOST_DEPTH:
         return []
@@ -55,5 +65,5 @@ def _entries(root: Root, directory: str, rules: IgnoreRules) -> list[tuple[str, 
     return [
         (name, is_directory)
         for name, is_directory in found
-        if not (is_directory and name in _NEVER) and name != ".git" and not rules.excludes(prefix + name, is_directory)
+        if not is_never_walked(name, is_directory) and not rules.excludes(prefix + name, is_directory)
     ]

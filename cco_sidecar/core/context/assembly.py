@@ -12,6 +12,7 @@ from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, Text, U
 from cco_sidecar.core.context.request import ContextRequest
 from cco_sidecar.core.context.sections import metadata_section, omitted_section, results_section, structure_section
 from cco_sidecar.core.context.selection import Pick, Selection
+from cco_sidecar.core.context.tokens import tokens_in
 from cco_sidecar.core.times import rfc3339
 
 OUT_OF_BUDGET = "over the budget"
@@ -140,7 +141,7 @@ class _Files:
 
 
 def _fragment(pick: Pick, text: Text, content: str) -> bytes:
-    """Encode one file; ``tokens`` is an estimate, a quarter of the bytes of its content, rounded up."""
+    """Encode one file; ``tokens`` is an estimate."""
     return encode(
         {
             "path": shown(pick.file.path),
@@ -151,6 +152,6 @@ def _fragment(pick: Pick, text: Text, content: str) -> bytes:
             "checksum": f"sha256:{text.checksum}",
             "reason": pick.reason,
             "truncated": len(content) < len(text.content),
-            "tokens": -(-len(content.encode("utf-8", "replace")) // 4),
+            "tokens": tokens_in(len(content.encode("utf-8", "replace"))),
         }
     )

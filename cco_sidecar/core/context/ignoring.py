@@ -18,11 +18,16 @@ _DOUBLE_STAR = None
 
 @frozen
 class Pattern:
-    """One line of an ignore file; ``segments`` has None for ``**``."""
+    """One line of an ignore file; ``segments`` has None for ``**``.
+
+    ``text`` is the line as it was written, ``source`` the file and the number of the line (``web/.ccoignore:3``).
+    """
 
     segments: Sequence["re.Pattern[str] | None"]
     negated: bool
     directories_only: bool
+    text: str = ""
+    source: str = ""
 
     def matches(self, parts: Sequence[str], is_directory: bool) -> bool:
         """Say whether the pattern matches exactly this path (not one above it)."""
@@ -33,9 +38,9 @@ class Pattern:
         return _match(self.segments, parts)
 
 
-def parse(text: str) -> list[Pattern]:
-    """Read an ignore file; its first 1,000 patterns count."""
-    patterns = (_pattern(line) for line in text.splitlines())
+def parse(text: str, name: str = "") -> list[Pattern]:
+    """Read an ignore file, called ``name``; its first 1,000 patterns count."""
+    patterns = (_pattern(line, f"{name}:{number}") for number, line in enumerate(text.splitlines(), 1))
     found = [pattern for pattern in patterns if pattern is not None]
     return found[:MOST_PATTERNS]
 
@@ -47,12 +52,16 @@ def globs(patterns: Iterable[str]) -> list[Pattern]:
 
 def matches_any(patterns: Sequence[Pattern], path: str) -> bool:
     """Say whether one of the patterns matches the file or a directory above it."""
+    return first_match(patterns, path) is not None
+
+
+def first_match(patterns: Sequence[Pattern], path: str) -> Pattern | None:
+    """Give the first of the patterns that matches the file or a directory above it."""
     parts = path.split("/")
-    return any(
-        pattern.matches(parts[:length], length < len(parts))
-        for pattern in patterns
-        for length in range(len(parts), 0, -1)
-    )
+    for pattern in patterns:
+        if any(pattern.matches(parts[:length], length < len(parts)) for length in range(len(parts), 0, -1)):
+            return pattern
+    return None
 
 
 @define(eq=False)
@@ -62,9 +71,12 @@ class IgnoreRules:
     _files: dict[str, list[Pattern]] = field(factory=dict)
     _directories: dict[str, bool] = field(factory=dict)
 
-    def add(self, directory: str, text: str) -> None:
-        """Take up an ignore file of ``directory`` ("" is the root), before anything below it is asked about."""
-        self._files.setdefault(directory, []).extend(parse(text))
+    def add(self, directory: str, text: str, name: str = "") -> None:
+        """Take up an ignore file of ``directory`` ("" is the root), before anything below it is asked about.
+
+        :param name: what to call it when somebody asks which rule it was: its path.
+        """
+        self._files.setdefault(directory, []).extend(parse(text, name))
 
     def excludes(self, path: str, is_directory: bool = False) -> bool:
         """Say whether the path is excluded, or below a directory that is."""
@@ -73,6 +85,14 @@ class IgnoreRules:
         above = path.rpartition("/")[0]
         return (above != "" and self._excludes_directory(above)) or self._verdict(path, is_directory)
 
+    def rule(self, path: str, is_directory: bool = False) -> Pattern | None:
+        """Give the rule that excludes the path, or a directory above it; None if it is not excluded."""
+        above = path.rpartition("/")[0]
+        if above and self._excludes_directory(above):
+            return self.rule(above, True)
+        found = self._last_match(path, is_directory)
+        return None if found is None or found.negated else found
+
     def _excludes_directory(self, path: str) -> bool:
         known = self._directories.get(path)
         if known is None:
@@ -80,16 +100,20 @@ class IgnoreRules:
         return known
 
     def _verdict(self, path: str, is_directory: bool) -> bool:
+        found = self._last_match(path, is_directory)
+        return found is not None and not found.negated
+
+    def _last_match(self, path: str, is_directory: bool) -> Pattern | None:
         parts = path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
             for pattern in reversed(self._files.get("/".join(parts[:depth]), ())):
                 if pattern.matches(parts[depth:], is_directory):
-                    return not pattern.negated
-        return False
+                    return pattern
+        return None
 
 
-def _pattern(line: str) -> Pattern | None:
-    line = re.sub(r"(?<!\\) +$", "", line.removesuffix("\r"))
+def _pattern(line: str, source: str) -> Pattern | None:
+    line = written = re.sub(r"(?<!\\) +$", "", line.removesuffix("\r"))
     if not line or line.startswith("#") or len(line) > MOST_CHARACTERS:
         return None
     negated = line.startswith("!")
@@ -100,8 +124,10 @@ def _pattern(line: str) -> Pattern | None:
         return None
     anchored = "/" in line
     names = line.removeprefix("/").split("/")
+    # Of several ** in a row one says it all, and takes less time.
+    names = [name for place, name in enumerate(names) if name != "**" or names[place - 1 : place] != ["**"]]
     segments = [_DOUBLE_STAR if name == "**" else _segment(name) for name in names]
-    return Pattern(segments if anchored else [_DOUBLE_STAR, *segments], negated, directories_only)
+    return Pattern(segments if anchored else [_DOUBLE_STAR, *segments], negated, directories_only, written, source)
 
 
 def _segment(name: str) -> "re.Pattern[str]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from attrs import frozen
 
@@ -9,6 +10,8 @@ from cco_sidecar.core.roster import AgentType
 
 MOST_BYTES = 10_485_760
 LEAST_BYTES = 4_096
+
+Form = Literal["json", "markdown"]
 
 
 @frozen
@@ -25,11 +28,20 @@ class PreviousOutput:
 
 
 @frozen
+class Inquiry:
+    """What is to be explained: at most ``limit`` files, of those that the glob ``path`` matches ("" is all)."""
+
+    path: str
+    limit: int
+
+
+@frozen
 class ContextRequest:
     """One request for context.
 
-    ``task`` is the task and issue text ("" if there is none); ``budget_bytes`` (4096 to 10485760) bounds the whole
-    answer. ``results`` come newest first, since they are cut from the end; ``results_version`` names their state.
+    ``task`` is the task and issue text ("" if there is none); ``budget_bytes`` (4096 to 10485760, as Markdown from 768)
+    bounds the whole answer. ``results`` come newest first, since they are cut from the end; ``results_version`` names
+    their state. With an ``inquiry`` the answer is why each file is in or out, instead of the context itself.
     """
 
     project_id: str
@@ -41,11 +53,13 @@ class ContextRequest:
     refresh: bool = False
     results: Sequence[PreviousOutput] = ()
     results_version: str = ""
+    form: Form = "json"
+    inquiry: Inquiry | None = None
 
 
 @frozen
 class ContextAnswer:
-    """The finished answer: ``body`` is the complete JSON object, ``etag`` is strong and quoted."""
+    """The finished answer: ``body`` is complete, in the form asked for; ``etag`` is strong and quoted."""
 
     body: bytes
     etag: str

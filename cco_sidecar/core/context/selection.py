@@ -5,11 +5,11 @@ from enum import IntEnum
 
 from attrs import define, field, frozen
 
-from cco_sidecar.core.context.ignoring import Pattern, globs, matches_any
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
 from cco_sidecar.core.context.project import Commit, Omission, Project, ProjectFile
+from cco_sidecar.core.context.wishes import PINNED, SOURCE, Wishes
 from cco_sidecar.core.roster import AgentType, ContextWish
 
 OTHER_LANGUAGE = "source in another language"
@@ -19,13 +19,15 @@ EXCLUDED = "excluded for this agent type"
 class Tier(IntEnum):
     """The groups of the order, best first."""
 
-    NAMED = 0
-    CHANGED = 1
-    TOUCHED = 2
-    PREFERRED = 3
-    RECENT = 4
-    REST = 5
-    GENERATED = 6
+    PINNED = 0
+    NAMED = 1
+    CHANGED = 2
+    TOUCHED = 3
+    SOURCE = 4
+    PREFERRED = 5
+    RECENT = 6
+    REST = 7
+    GENERATED = 8
 
 
 @frozen
@@ -56,7 +58,7 @@ def select(project: Project, agent_type: AgentType, task: str, touched: Mapping[
         _recency(project.git.commits if project.git else ()),
     )
     ranked = []
-    omitted = []
+    omitted = judge.wishes.missing(project)
     for file in project.files:
         why_not = judge.refusal(file)
         if why_not:
@@ -77,27 +79,29 @@ class _Judge:
     _touched: Mapping[str, str]
     _recent: Mapping[str, tuple[int, str]]
     _languages: frozenset[str] = field(init=False)
-    _include: Sequence[Pattern] = field(init=False)
-    _exclude: Sequence[Pattern] = field(init=False)
+    wishes: Wishes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._languages = frozenset(canonical(language) for language in self._wish.languages)
-        self._include = globs(self._wish.include)
-        self._exclude = globs(self._wish.exclude)
+        self.wishes = Wishes(self._wish)
 
     def refusal(self, file: ProjectFile) -> str:
         """Say why the agent does not get the file, "" if it does."""
         if file.path in self._named:
             return ""
-        if matches_any(self._exclude, file.path):
+        if self.wishes.exclusion(file.path) is not None:
             return EXCLUDED
+        if self.wishes.pins(file.path) or self.wishes.has_source(file.path):
+            return ""
         if not self._languages or file.status or kind_of(file.path) is not Kind.SOURCE:
             return ""
-        if language_of(file.path) in self._languages or matches_any(self._include, file.path):
+        if language_of(file.path) in self._languages or self.wishes.includes(file.path):
             return ""
         return OTHER_LANGUAGE
 
     def rank(self, file: ProjectFile) -> tuple[_Order, Pick]:
+        if self.wishes.pins(file.path):
+            return (Tier.PINNED, self.wishes.place_of(file.path), 0, 0, file.path), Pick(file, PINNED)
         preference = self._preference(file.path)
         tier, reason = self._tier(file, preference)
         recency, commit = self._recent.get(file.path, (1_000_000, ""))
@@ -119,12 +123,14 @@ class _Judge:
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
         kind = kind_of(file.path)
-        if kind is Kind.GENERATED:
+        if kind is Kind.GENERATED and not self.wishes.has_source(file.path):
             return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
             return Tier.TOUCHED, f"{self._touched[file.path]} worked on it"
+        if self.wishes.has_source(file.path):
+            return Tier.SOURCE, SOURCE
         return None
 
     def _preference(self, path: str) -> int:
@@ -138,7 +144,7 @@ class _Judge:
                 return place
         if language in self._languages:
             return len(self._wish.prefer)
-        if matches_any(self._include, path):
+        if self.wishes.includes(path):
             return len(self._wish.prefer) + 1
         return len(self._wish.prefer) + 2
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -14,12 +14,11 @@ from cco_sidecar.core.events.event import (
     Extensions,
     Priority,
     cursor,
-    down_cursor,
     event_id,
-    parse_cursor,
 )
 from cco_sidecar.core.events.fanout import FanOut
 from cco_sidecar.core.events.following import Followers
+from cco_sidecar.core.events.history import History
 from cco_sidecar.core.events.replays import Replays
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.selection import Selection
@@ -30,7 +29,7 @@ from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339, seconds_of
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.errors import NotFound, Refusal
+from cco_sidecar.errors import Refusal
 
 _log = Logger()
 
@@ -59,15 +58,6 @@ class Published(msgspec.Struct, frozen=True):
     notified: Sequence[str]
 
 
-@frozen
-class Page:
-    """A stretch of history; ``next_cursor`` goes on in the same order."""
-
-    events: Sequence[Event]
-    next_cursor: str
-    more_available: bool
-
-
 class _LogState(msgspec.Struct, frozen=True):
     id: str
     sequence: int
@@ -94,6 +84,7 @@ class EventHub:
     _fan_out: FanOut = field(init=False)
     followers: Followers = field(init=False)
     replays: Replays = field(init=False)
+    history: History = field(init=False)
     log_id: str = ""
     published_total: int = 0
     delivered_total: int = 0
@@ -108,15 +99,21 @@ class EventHub:
         self._fan_out = FanOut(self._clock, self._deliver)
         self.followers = Followers(self._clock, self._room, self._places, self._gave)
         self.observe(self.followers.show, replays=True)
+        self.history = History(self._clock, self._places)
         self.replays = Replays(self._clock, self._room, self._places, self._publish_again, self._gave, self._new_log_id)
 
-    def open(self) -> None:
-        """Begin, after recovery; a new log gets its id."""
-        if not self.log_id:
+    def open(self, most_lost: int = 0) -> None:
+        """Begin, after recovery; a new log gets its id.
+
+        :param most_lost: how many events, at most, there may have been that cannot be read any more.
+        """
+        is_new = not self.log_id
+        if is_new:
             self.log_id = self._new_log_id()
+        # After damage a reader may have been given numbers past the last event: none is given twice.
+        self._sequence = self._shown = max(self._shown, self.subscriptions.furthest) + most_lost
+        if is_new or most_lost:
             self._ledger.note("log", self._state())
-        # After damage a position may lie past the last event: a number is never given twice.
-        self._sequence = self._shown = max(self._shown, self.subscriptions.furthest)
         self.ring.evict(self._clock.seconds())
 
     def observe(self, observer: Callable[[Event], None], *, replays: bool = False) -> None:
@@ -291,8 +288,7 @@ class EventHub:
             return replay.place.offered
         if reader.agent is None:
             return None
-        self.ring.evict(self._clock.seconds())
-        return self._subscription(reader, subscription or selection.key).offered
+        return self.subscriptions.offered(reader.agent, subscription or selection.key)
 
     def _subscription(self, reader: Reader, key: str) -> Subscription:
         assert reader.agent is not None
@@ -375,54 +371,6 @@ class EventHub:
         for waiter in self.waiters.parked():
             self.waiters.release(waiter, Answer([], waiter.start, gap=waiter.gap))
 
-    # History
-
-    def history(
-        self, selection: Selection, since: str | None, until: str | None, limit: int, newest_first: bool
-    ) -> Page:
-        """Give retained events in either order.
-
-        :raises InvalidParameter: ``since`` or ``until`` is no place in this log.
-        """
-        now = self._clock.seconds()
-        self.ring.evict(now)
-        places = self._places()
-        window = places.after(since or "earliest")
-        before = min(window.before, places.until(until)) if until is not None else window.before
-        events: list[Event] = []
-        more = False
-        for event in self.ring.before(before) if newest_first else self.ring.after(window.after):
-            if not window.after < event.sequence < before:
-                break
-            if event.expires_at <= now or not selection.matches(event):
-                continue
-            if len(events) == limit:
-                more = True
-                break
-            events.append(event)
-        last = events[-1].sequence if events else None
-        return Page(events, self._continuation(window.after, before, last, newest_first, more), more)
-
-    def _continuation(self, after: int, before: int, last: int | None, newest_first: bool, more: bool) -> str:
-        if newest_first:
-            return down_cursor(self.log_id, last if more and last is not None else after + 1, after)
-        if more and last is not None:
-            return self.cursor(last)
-        return self.cursor(max(after, before - 1))
-
-    def get(self, name: str) -> Event:
-        """Give the event of that id.
-
-        :raises NotFound: there is none, or it has expired.
-        """
-        place = parse_cursor(name) if name.startswith("evt-") else None
-        event = self.ring.get(place[1]) if place is not None and place[0] == self.log_id else None
-        if event is None or event.expires_at <= self._clock.seconds():
-            raise NotFound(
-                f"There is no event '{name}' here: it is of another project, or retention or its ttl has removed it."
-            )
-        return event
-
     @property
     def oldest_cursor(self) -> str:
         """Name the place from which everything retained can be read."""
@@ -443,6 +391,7 @@ class EventHub:
             self.log_id = state.id
             self._sequence = self._shown = max(self._sequence, state.sequence)
             self.ring.evict_through(state.evicted_through, state.evicted_at)
+            self._last_at = max(self._last_at, state.evicted_at)
             return
         text = bytes(body)
         event = msgspec.json.decode(text, type=EventBody)

@@ -81,7 +81,7 @@ class Subscriptions:
     """The subscriptions of one project's agents; positions last."""
 
     _ledger: Ledger
-    kinds: tuple[str, ...] = ("position", "departure")
+    kinds: tuple[str, ...] = ("positions", "position", "departure")
     _of_agent: dict[str, dict[str, Subscription]] = field(factory=dict)
 
     def open(self, agent: str, key: str, first: Callable[[], int]) -> Subscription:
@@ -101,6 +101,11 @@ class Subscriptions:
         # Kept from the first wait on: after a restart it must not start over at the issue's mark.
         self._keep(mine[key])
         return mine[key]
+
+    def offered(self, agent: str, key: str) -> Delivery | None:
+        """Give the answer that is on its way on the agent's subscription of that name, if there are both."""
+        subscription = self._of_agent.get(agent, {}).get(key)
+        return None if subscription is None else subscription.offered
 
     def offer(self, subscription: Subscription, through: int) -> Delivery:
         """Begin a delivery; an older one that is still open no longer counts."""
@@ -133,7 +138,10 @@ class Subscriptions:
         return max((kept.position for mine in self._of_agent.values() for kept in mine.values()), default=0)
 
     def restore(self, kind: str, body: msgspec.Raw) -> None:
-        """Take up a position, or a departure."""
+        """Take up a position, a departure, or that what follows is all there is."""
+        if kind == "positions":
+            self._of_agent.clear()
+            return
         if kind == "departure":
             self._of_agent.pop(msgspec.json.decode(body, type=Departure).agent, None)
             return
@@ -141,7 +149,11 @@ class Subscriptions:
         self._of_agent.setdefault(kept.agent, {})[kept.key] = Subscription(kept.agent, kept.key, kept.sequence)
 
     def snapshot(self) -> Iterable[Record]:
-        """Give every position."""
+        """Give every position.
+
+        Older records are read before: a departure among them that could not be written must not come to nothing.
+        """
+        yield "positions", None
         for mine in self._of_agent.values():
             for subscription in mine.values():
                 yield "position", _position(subscription)

@@ -1,0 +1,88 @@
+"""The JSON answer read again, as far as other forms of it are made from it; unknown members are passed over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file that went in."""
+
+    path: str
+    content: str
+    size: int
+    language: str | None
+    reason: str
+    truncated: bool
+
+
+class Output(msgspec.Struct, frozen=True):
+    """What an earlier agent reported."""
+
+    agent: str
+    agent_type: str
+    timestamp: str
+    status: str
+    decisions: list[Any]
+    files_affected: list[str]
+
+
+class Structure(msgspec.Struct, frozen=True):
+    """The tree."""
+
+    root: str
+    directories: list[str]
+    total_files: int
+    total_size_bytes: int
+
+
+class Sections(msgspec.Struct, frozen=True):
+    """The sections of an answer.
+
+    Each of the files is JSON still: to decode ten megabytes at once holds the interpreter's lock for too long.
+    """
+
+    project_structure: Structure
+    relevant_files: list[msgspec.Raw]
+    previous_agent_outputs: list[Output]
+    metadata: Mapping[str, Any]
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A file that did not go in, and why."""
+
+    path: str
+    size: int
+    why: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer."""
+
+    issue_id: str
+    agent_type: str
+    context: Sections
+    omitted: list[LeftOut]
+    omitted_count: int
+
+
+class FileFate(msgspec.Struct, frozen=True):
+    """A file that went in, without its content."""
+
+    path: str
+    truncated: bool
+    tokens: int
+
+
+class FileFates(msgspec.Struct, frozen=True):
+    """The files that went in."""
+
+    relevant_files: list[FileFate]
+
+
+class AnswerFates(msgspec.Struct, frozen=True):
+    """An answer as far as it tells what became of each file."""
+
+    context: FileFates
+    omitted: list[LeftOut]
