@@ -10,6 +10,7 @@ _MOST_LOOKED_AT = 256
 _LEAST_ENTROPY = 3.0
 _LEAST_PASSWORD_ENTROPY = 2.5
 _LEAST_SCRAMBLED = 16
+_LEAST_STANDING_OUT = 8
 _MOST_COMMON_PAIRS = 0.45
 _MOST_WORDS = 0.34
 _FEWEST_IN_A_WORD = 0.29
@@ -32,6 +33,8 @@ _GERRIT = re.compile(r"I[0-9a-f]{40}")
 _ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64")
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
+_CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|[.:=%]{2}|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
+_CHOSEN = re.compile(r"[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[_@!.#$-]?\d{2,6}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _OWN_NAME = re.compile(r"pass|pwd|secret|token|key|utf|sha\d|md5|base64|int\d|version", re.IGNORECASE)
@@ -138,6 +141,19 @@ def looks_chosen_unquoted(value: str) -> bool:
         return True
     digits = sum(one.isdigit() for one in value)
     return value.isalnum() and digits > 1 and len(value) > 9 and _OWN_NAME.search(value) is None
+
+
+def stands_out(value: str) -> bool:
+    """Say whether a literal looks like a password wherever it stands: letters and numbers, and neither name nor code."""
+    if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or _OWN_NAME.search(value):
+        return False
+    if _CODE.search(value) or _ALGORITHM.search(value) or not any(one.isdigit() for one in value):
+        return False
+    if _CHOSEN.fullmatch(value):
+        return True
+    if _DOTTED.fullmatch(value) or is_name(value):
+        return False
+    return _is_in_pieces(value) or (_NAME.fullmatch(value) is None and not value.replace("_", "").replace("-", "").isalnum())
 
 
 def is_password(value: str) -> bool:

@@ -53,8 +53,6 @@ FORMS = (
         r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
     Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
         r"discord(?:app)?\.com/api/v[0-9]+/webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
-    Rule("discord-bot-token", r"[A-Za-z0-9_-]{3}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{9}", (
-        rf"{START}([MNO][A-Za-z0-9_-]{{23,27}}\.[A-Za-z0-9_-]{{6}}\.[A-Za-z0-9_-]{{27,}})"), looks_random),
     Rule("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     Rule("jwe", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{10,}){4}"),
     Rule("azure-account-key", "(?i)(?:account|access)key", (

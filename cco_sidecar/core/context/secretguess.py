@@ -7,7 +7,7 @@ around.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import re2
 
@@ -22,6 +22,8 @@ _LEAST_HEX = 14
 _LEAST_PREFIXED = 30
 _MOST_ALONE = 200
 _MOST = 4096
+_FEW = 80
+_MOST_OF_PARTS = 400
 _BEFORE = 90
 _AFTER = 24
 _ABOVE = 320
@@ -41,10 +43,15 @@ _PARTS = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-", b"A" * 26 + b"a" * 26 + b"0" * 10 + b"++__"
 )
 _PIECES = re.compile(rb"A?a+|A+|0+")
-_TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-")
+_TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-"
 _DIGITS = re.compile(rb"0+")
-_PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh")
+# What files of pictures, fonts, archives and programs begin with, in base64.
+_PICTURES = (b"iVBORw0KGgo", b"R0lGOD", b"/9j/", b"UklGR", b"Qk0", b"d09GM", b"d09G", b"AAEAAAA", b"T1RUTw", b"JVBERi0", b"UEsDB", b"H4sIA", b"AGFzbQ", b"PHN2Zy", b"PD94bWw", b"SUkq", b"TVqQ", b"f0VMRg")
+_SVG_PATH = re.compile(rb"[MmLlHhVvCcSsQqTtAaZz0-9-]+")
+_PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh", *_PICTURES)
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+_OF_CHECKSUMS = (b"h1:", b"sha1:", b"sha256:", b"sha512:", b"md5:")
+_HEX_BYTES = re.compile(rb"[0-9a-fA-F-]+")
 _TWO_PARTS = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
 _UUID = re.compile(r"(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PREFIXED = re.compile(r"([A-Za-z][A-Za-z0-9]{1,11}(?:[_-][A-Za-z0-9]{1,8}){0,2})_([A-Za-z0-9]{30,})")
@@ -53,7 +60,8 @@ _PREFIX_OF_HASH = re.compile(
 )
 
 _LABEL = re2.compile(
-    rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization"
+    rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|\bcookie|\bwallet"
+    rb"|\bmnemonic|sess(?:ion)?[_-]?(?:id|key|token|secret)\b|csrf|xsrf|hmac"
     rb"|connection_?string|\bdsn\b"
     rb"|(?:\b|_)pat(?:[^a-z]|$)|\botp|\btotp|\bseed|api-?key|private|encrypt|access(?:[^a-z]|$)|\bapi[\"']?\s*[=:])"
     rb"|[kK]eys?(?:[^a-z]|$)|KEYS?(?:[^A-Z]|$)|(?i:keys?)[\"' \t:=]|[aA]uth(?:[^a-z]|$)|AUTH(?:[^A-Z]|$)"
@@ -95,48 +103,94 @@ _NOT_ALONE = re2.compile(
 _DETACHED = re2.compile(
     rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$"
 )
+_PARTS_BEFORE = re.compile(rb"(?<![A-Za-z0-9_.-])(?:[A-Za-z0-9_-]{5,100}\.)+\Z")
+_PARTS_AFTER = re.compile(rb"(?:\.[A-Za-z0-9_-]{5,})+")
 _BREAK = re.compile(rb"[@#/]\s*$")
 _FILE_ENDING = re.compile(rb"\.[a-z]{1,5}\b")
 _BASE64_LINE = re.compile(rb"[\s\"'+>#,;b(\\-]*[A-Za-z0-9+/_-]{40,}=*(?:\\n)?[\s\"'+,;)\\]*")
 
 
-def guesses(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give where the text, in UTF-8, has what looks like a secret of no known form."""
-    blocks = _public_blocks(data)
+def guesses(data: bytes, known: Iterable[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
+    """Give where the text, in UTF-8, has what looks like a secret of no known form, and is not ``known`` as one."""
+    blocks = sorted((*_public_blocks(data), *known))
+    looked_at = 0
     for match in _CANDIDATE.finditer(data):
         start, end = match.span()
-        if end - start < _LEAST and not _continues(data, start):
+        if end <= looked_at or (end - start < _LEAST and not _continues(data, start)) or _inside(blocks, start):
             continue
-        while start and data[start - 1] in _TOKEN_BYTES and end - start < _MOST:
-            start -= 1
-        while end < len(data) and data[end] in _TOKEN_BYTES and end - start < _MOST:
-            end += 1
+        start -= _token_bytes_before(data, start)
+        looked_at = end = end + _token_bytes_after(data, end)
         start += _body(data[start:end])
-        token = data[start:end]
-        if _is_secret(data, start, end, token) and not _inside(blocks, start):
-            yield start, end
+        if _is_secret(data, start, end, data[start:end]):
+            yield start - _parts_before(data, start), end + _parts_after(data, end)
+
+
+def _parts_before(data: bytes, start: int) -> int:
+    """Say how many bytes before a secret are other parts of it, joined to it by full stops."""
+    found = _PARTS_BEFORE.search(data, max(0, start - _MOST_OF_PARTS), start)
+    return start - found.start() if found and _is_part(found[0]) else 0
+
+
+def _parts_after(data: bytes, end: int) -> int:
+    found = _PARTS_AFTER.match(data, end, end + _MOST_OF_PARTS)
+    return found.end() - end if found and _is_part(found[0]) else 0
+
+
+def _is_part(text: bytes) -> bool:
+    return any(48 <= one <= 57 for one in text) and not text.islower()
 
 
 def _continues(data: bytes, start: int) -> bool:
     return start > 0 and data[start - 1] in _TOKEN_BYTES
 
 
+def _token_bytes_before(data: bytes, start: int) -> int:
+    for most in (_FEW, _MOST):
+        before = data[max(0, start - most) : start]
+        count = len(before) - len(before.rstrip(_TOKEN_BYTES))
+        if count < most:
+            break
+    return count
+
+
+def _token_bytes_after(data: bytes, end: int) -> int:
+    for most in (_FEW, _MOST):
+        after = data[end : end + most]
+        count = len(after) - len(after.lstrip(_TOKEN_BYTES))
+        if count < most:
+            break
+    return count
+
+
 def _body(token: bytes) -> int:
     """Give where a token begins that has its own label before it: ``acme-secret-3f2a…``."""
+    if b"_" not in token and b"-" not in token:
+        return 0
     found = _OWN_LABEL.match(token)
     return found.end() if found else 0
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
-    if not _LEAST <= len(token) <= _MOST or common_pairs(text := token.decode()) >= _MOST_BESIDE_A_LABEL:
+    if not _LEAST <= len(token) <= _MOST or data[start - 8 : start].endswith(_OF_CHECKSUMS):
         return False
     classes = token.translate(_PARTS)
+    pieces = len(_PIECES.findall(classes))
+    # Nearly all are names; to see that early is most of the speed.
+    if pieces > 1 and pieces * 5 < len(token) and not _is_long_behind_sign(token) and not _HEX_BYTES.fullmatch(token):
+        return False
+    text = token.decode()
     letters = classes.count(b"a") + classes.count(b"A")
-    if letters < 2 or not is_no_example(text) or token.startswith(_PUBLIC):
+    if letters < 2 or common_pairs(text) >= _MOST_BESIDE_A_LABEL or token.startswith(_PUBLIC):
+        return False
+    if not is_no_example(text) or _SVG_PATH.fullmatch(token):
         return False
     if _speaks_for_itself(data, start, end, text):
         return True
     return _can_be_secret(text, classes) and _is_labelled(data, start, end)
+
+
+def _is_long_behind_sign(token: bytes) -> bool:
+    return len(token) - token.rfind(b"_") > _LEAST_PREFIXED and b"_" in token
 
 
 def _can_be_secret(text: str, classes: bytes) -> bool:

@@ -12,9 +12,12 @@ from cco_sidecar.core.context.secretchecks import (
     looks_chosen_unquoted,
     looks_random,
     looks_random_unquoted,
+    stands_out,
 )
 from cco_sidecar.core.context.secretforms import FORMS
-from cco_sidecar.core.context.secretrule import ASSIGN, QUOTE, Rule
+from cco_sidecar.core.context.secretrule import ASSIGN, HEX, QUOTE, UUID, Rule
+
+_URL_TRIGGER = r"://[^\s\"'`<>]*@"
 
 _END = r"-?-----END "
 _BODY = r"(?:[^-]|-{1,4}[^-])*?"
@@ -30,7 +33,7 @@ _PASSWORD = (
     rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}"
     r"|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
 )
-_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z]|pw[^a-z]|\bpsk"
+_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z\n]|pw[^a-z\n]|\bpsk"
 _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
     "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|"
@@ -68,18 +71,18 @@ _PLACES = (
     Rule("basic-credentials", "(?i)basic[ \t]|auth[\\\\\"']{0,4}[ \t]*[:=]", (
         rf"(?i)(?:\bbasic[ \t]+"
         rf"|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
-    Rule("url-password", "://", (
+    Rule("url-password", _URL_TRIGGER, (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
-    Rule("url-password", "://", (
+    Rule("url-password", _URL_TRIGGER, (
         r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s@\"'`<>]{20,})@[A-Za-z0-9]"), looks_random),
-    Rule("url-user", "://", (
+    Rule("url-user", _URL_TRIGGER, (
         r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]"), looks_random),
     Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
         r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
         r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
     Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
         r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})"), looks_chosen),
-    Rule("password", "(?i)thin:|sqlplus|exp |imp ", (
+    Rule("password", "(?i)thin:|sqlplus", (
         r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@"), is_password),
     Rule("command-option", "(?i)-[a-z-]*(?:pass|pwd|token|key|secret|auth)", (
         r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret"
@@ -88,11 +91,11 @@ _PLACES = (
     Rule("password", "(?i)password(?:[ \t]+(?:is|was|to|of)|:)", (
         rf"(?i)\bpassword(?:[ \t]+(?:is|was|to|of)"
         rf"|:)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
-    Rule("command-option", r"\bcurl|--(?:proxy-)?user|https?[ \t]", (
+    Rule("command-option", r"\bcurl|--(?:proxy-)?user|https?[ \t][^\n|]*-a", (
         rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*"
         rf"|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
         r"[^\s:\"'$/]{1,80}:([^\s\"'`$<>{}|&;/]{3,})"), is_password),
-    Rule("command-option", r"(?i)psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login", (
+    Rule("command-option", r"(?i)(?:psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login)[^\n]*[ \t]-p", (
         rf"(?i)\b(?:psexec(?:\.exe)?|sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip"
         rf"|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
     Rule("command-option", r"ldap|redis-cli|plink|pscp|mosquitto|xfreerdp|cifs|net use", (
@@ -125,9 +128,9 @@ _NAMED = (
         rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})"), is_scrambled_password),
     Rule("password", "(?i)passw(?:or)?d", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
-    Rule("password", "[ \t]-[pP]", (
+    Rule("password", r"[ \t]-[uUx][^\n]*[ \t]-[pPA]", (
         rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
-    Rule("url-path-key", "://", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
+    Rule("url-path-key", r"://[^\s]*/(?:v[0-9]+|t|token|key|rpc|ws)/", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
@@ -148,11 +151,18 @@ _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
         rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
-    Rule("password", "(?i)pass|pwd|pw", (
+    Rule("password", "(?i)<[^\n<>]*(?:pass|pwd|pw)", (
         rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass"
         rf"|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
     Rule("password", "(?i)app.?password|passw", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}")),
+    Rule("secret", f"(?i){_SECRET}[\\w.-]*=", (
+        rf"(?i)(?:^|[\s\"'`;&(|,?$-])[\w.-]*(?:{_SECRET}|api_?key|pass|pwd)[\w.-]*=({_BARE}{{8,}})"
+        rf"(?:[\s\"'`,;)\]}}>&|\\]|$)"), stands_out),
+    Rule("command-option", "(?i)net[ \t]+user|net1?\\.exe", (
+        rf"(?i)\bnet1?(?:\.exe)?[ \t]+user[ \t]+\S+[ \t]+({_BARE}{{6,}})"), looks_chosen),
+    Rule("command-option", f"[ \t]-[a-zA-Z][ \t=]+{QUOTE}?{HEX}{{8}}", (
+        rf"[ \t]-[a-zA-Z][ \t=]+{QUOTE}?({UUID}|{HEX}{{32,}})(?:[\s\"'`;|&)]|$)"), looks_random),
     Rule("secret", f"(?i){_SECRET}", rf"(?i){_SECRET}[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
     Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", (
         rf"(?i){_SECRET}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}"), looks_random),
@@ -161,4 +171,8 @@ _NAMED = (
         rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
 )  # fmt: skip
 
-RULES = (*_BLOCKS, *FORMS, *_PLACES, *_NAMED)
+WHOLE = (*_BLOCKS, *FORMS)
+"""Rules that are looked for in all of the text."""
+
+LINES = (*_PLACES, *_NAMED)
+"""Rules that are looked for in lines where one of their triggers is, and in the five lines after each."""

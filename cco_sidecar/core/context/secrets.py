@@ -1,17 +1,20 @@
 """Secrets found inside text, replaced by ``[REDACTED:<rule>]``; in time linear in the text, for anyone may write it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import re2
 from attrs import frozen
 
 from cco_sidecar.core.context.secretblocks import NAME as KUBERNETES
 from cco_sidecar.core.context.secretblocks import kubernetes_values
+from cco_sidecar.core.context.secretexcerpt import excerpt
 from cco_sidecar.core.context.secretguess import NAME as GUESSED
 from cco_sidecar.core.context.secretguess import guesses
+from cco_sidecar.core.context.secretlines import NAME as LITERAL
+from cco_sidecar.core.context.secretlines import literals
 from cco_sidecar.core.context.secretrule import Rule
-from cco_sidecar.core.context.secretrules import RULES
+from cco_sidecar.core.context.secretrules import LINES, WHOLE
 
 _ROUNDS = 4
 _TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
@@ -83,11 +86,11 @@ def _redact_named(name: str, value: str) -> tuple[str, int]:
     return text.removeprefix(before)[:-1], counts.total()
 
 
-def _trigger_set() -> re2.Set:
+def _trigger_set(rules: Sequence[Rule]) -> re2.Set:
     options = re2.Options()
     options.max_mem = _TRIGGER_MEMORY
     triggers = re2.Set.SearchSet(options)
-    for rule in RULES:
+    for rule in rules:
         triggers.Add(rule.trigger)
     triggers.Compile()
     return triggers
@@ -97,23 +100,45 @@ def _compiled(rule: Rule) -> re2._Regexp:
     return re2.compile(rule.pattern.encode("ascii"))
 
 
-_TRIGGERS = _trigger_set()
-_PATTERNS = [_compiled(rule) for rule in RULES]
+def _words_of(rules: Sequence[Rule]) -> re2._Regexp:
+    """Compile what finds a trigger of any of the rules."""
+    triggers = dict.fromkeys(
+        f"(?i:{rule.trigger[4:]})" if rule.trigger.startswith("(?i)") else rule.trigger for rule in rules
+    )
+    return re2.compile("|".join(triggers).encode("ascii"))
 
 
-def _spans(data: bytes) -> Iterator[_Span]:
-    for index in sorted(_TRIGGERS.Match(data) or ()):
-        rule = RULES[index]
-        for match in _PATTERNS[index].finditer(data):
+_WHOLE_TRIGGERS = _trigger_set(WHOLE)
+_WHOLE_PATTERNS = [_compiled(rule) for rule in WHOLE]
+_LINES_TRIGGERS = _trigger_set(LINES)
+_LINES_PATTERNS = [_compiled(rule) for rule in LINES]
+_WORDS = _words_of(LINES)
+
+
+def _spans(data: bytes) -> list[_Span]:
+    spans = [_Span(start, end, rule.name) for rule, start, end in _found(data, WHOLE, _WHOLE_TRIGGERS, _WHOLE_PATTERNS)]
+    lines = excerpt(data, _WORDS)
+    for rule, start, end in _found(lines.text, LINES, _LINES_TRIGGERS, _LINES_PATTERNS):
+        if (span := lines.span(start, end)) is not None:
+            spans.append(_Span(*span, rule.name))
+    spans += (_Span(*span, LITERAL) for place in literals(lines.text) if (span := lines.span(*place)) is not None)
+    spans += (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
+    known = [(span.start, span.end) for span in spans]
+    return spans + [_Span(start, end, GUESSED) for start, end in guesses(data, known)]
+
+
+def _found(
+    data: bytes, rules: Sequence[Rule], triggers: re2.Set, patterns: Sequence[re2._Regexp]
+) -> Iterator[tuple[Rule, int, int]]:
+    for index in sorted(triggers.Match(data) or ()):
+        for match in patterns[index].finditer(data):
             group = match.lastindex or 0
             secret = match.group(group).decode("utf-8", "replace")
-            if not secret.startswith(_MARK) and rule.check(secret):
-                yield _Span(match.start(group), match.end(group), rule.name)
-    yield from (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
-    yield from (_Span(start, end, GUESSED) for start, end in guesses(data))
+            if not secret.startswith(_MARK) and rules[index].check(secret):
+                yield rules[index], match.start(group), match.end(group)
 
 
-def _disjoint(spans: Iterator[_Span]) -> list[_Span]:
+def _disjoint(spans: Iterable[_Span]) -> list[_Span]:
     """Merge spans that overlap; the one that begins first, of these the rule that comes first, gives the name."""
     merged: list[_Span] = []
     for span in sorted(spans, key=lambda one: one.start):
