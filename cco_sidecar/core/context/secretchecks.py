@@ -11,6 +11,8 @@ _LEAST_ENTROPY = 3.0
 _LEAST_PASSWORD_ENTROPY = 2.5
 _LEAST_SCRAMBLED = 16
 _LEAST_STANDING_OUT = 8
+_LEAST_JUMBLED = 8
+_FEWEST_OF_NAMES = 0.24
 _MOST_COMMON_PAIRS = 0.45
 _MOST_WORDS = 0.34
 _FEWEST_IN_A_WORD = 0.29
@@ -28,13 +30,18 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WORDS = re.compile(r"[a-z]{4,}|[A-Z]{6,}")
 _PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_NUMBER = re.compile(r"(?:0x)?[0-9a-fA-F]+|(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NUMBERS = re.compile(r"[0-9]+")
+_MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z]).*[0-9].*", re.DOTALL)
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
-_ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64")
+_ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2|bcrypt|scrypt")
+_OF_ALGORITHM = re.compile(r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int|ntlm)v?[-_]?\d[\w-]{0,8}")
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
 _CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|[.:=%]{2}|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
-_CHOSEN = re.compile(r"[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[_@!.#$-]?\d{2,6}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}")
+_CHOSEN = re.compile(r"[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[_@!.#$-]?\d{2,8}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}")
+_INDEXED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\[-?\w+\](?:\.[A-Za-z_]\w*)*)+")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _OWN_NAME = re.compile(r"pass|pwd|secret|token|key|utf|sha\d|md5|base64|int\d|version", re.IGNORECASE)
@@ -70,13 +77,28 @@ def is_wordy(text: str) -> bool:
 
 def is_name(text: str, most: float = _MOST_WORDS) -> bool:
     """Say whether words make up much of ``text`` (``heightOfGeoidAboveWGS84``), or the signs between them."""
-    if len(_SIGNS.findall(text)) * 10 > len(text) or text.count("/") * 12 > len(text):
-        return True
     if _GERRIT.fullmatch(text) or _ALGORITHM.search(text):
+        return True
+    if is_jumbled(text):
+        return False
+    if len(_SIGNS.findall(text)) * 10 > len(text) or text.count("/") * 12 > len(text):
         return True
     # In a text of one case, letters stand together by chance more often.
     fewest = _MOST_COMMON_PAIRS if text.islower() or text.isupper() else _FEWEST_IN_A_WORD
     return sum(len(word) for word in _WORDS.findall(text) if common_pairs(word) > fewest) > len(text) * most
+
+
+def is_jumbled(text: str) -> bool:
+    """Say whether a text changes between small letters, capitals and digits at every second character or so."""
+    pieces = _PIECES.findall(text)
+    if len(text) < _LEAST_JUMBLED or _MIXED.fullmatch(text) is None:
+        return False
+    return len(pieces) * 2 >= sum(map(len, pieces)) or (text.isalnum() and len(_NUMBERS.findall(text)) > 2)
+
+
+def reads_as_words(text: str) -> bool:
+    """Say whether a text is words with signs between them and small numbers behind them: ``b64Pwd``, ``tmp-dir-3``."""
+    return _NAME.fullmatch(text) is not None and not is_jumbled(text) and common_pairs(text) >= _FEWEST_OF_NAMES
 
 
 def is_no_example(value: str) -> bool:
@@ -86,7 +108,7 @@ def is_no_example(value: str) -> bool:
 
 def looks_random(value: str) -> bool:
     """Say whether a value of no known form looks made by chance: no placeholder, name, path or URL."""
-    if not _is_own(value) or (value.startswith("/") and is_wordy(value)):
+    if not _is_own(value) or (value.startswith("/") and is_wordy(value)) or _INDEXED.fullmatch(value):
         return False
     if not any(one.isdigit() for one in value):
         return is_scrambled(value)
@@ -124,6 +146,7 @@ def looks_chosen(value: str) -> bool:
     letters = any(one.isalpha() for one in value)
     return (
         _PASSWORD_NAME.fullmatch(value) is None
+        and _OF_ALGORITHM.fullmatch(value) is None
         and letters
         and (any(one.isdigit() for one in value) or any(one in "!@#^&" for one in value[1:]))
     )
@@ -133,11 +156,13 @@ def looks_chosen_unquoted(value: str) -> bool:
     """Say the same of a value without quotes, which in source can be a variable: ``password1``, ``Optional1``."""
     if not looks_chosen(value):
         return False
+    if is_jumbled(value):
+        return _INDEXED.fullmatch(value) is None
     if _is_in_pieces(value) and not is_name(value):
-        return True
+        return _INDEXED.fullmatch(value) is None and _OWN_NAME.search(value) is None
     if _DOTTED.fullmatch(value):
         return False
-    if _NAME.fullmatch(value) is None:
+    if not reads_as_words(value):
         return True
     digits = sum(one.isdigit() for one in value)
     return value.isalnum() and digits > 1 and len(value) > 9 and _OWN_NAME.search(value) is None
@@ -145,15 +170,19 @@ def looks_chosen_unquoted(value: str) -> bool:
 
 def stands_out(value: str) -> bool:
     """Say whether a literal looks like a password wherever it stands: letters and numbers, and neither name nor code."""
-    if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or _OWN_NAME.search(value):
+    if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or not any(one.isdigit() for one in value):
         return False
-    if _CODE.search(value) or _ALGORITHM.search(value) or not any(one.isdigit() for one in value):
+    if _CODE.search(value) or _ALGORITHM.search(value) or _NUMBER.fullmatch(value):
+        return False
+    if is_jumbled(value):
+        return True
+    if _OWN_NAME.search(value):
         return False
     if _CHOSEN.fullmatch(value):
         return True
     if _DOTTED.fullmatch(value) or is_name(value):
         return False
-    return _is_in_pieces(value) or (_NAME.fullmatch(value) is None and not value.replace("_", "").replace("-", "").isalnum())
+    return _is_in_pieces(value) or not (reads_as_words(value) or value.replace("_", "").replace("-", "").isalnum())
 
 
 def is_password(value: str) -> bool:
@@ -172,7 +201,7 @@ def is_option(value: str) -> bool:
         return False
     return (
         (_is_in_pieces(value) and not is_name(value))
-        or _NAME.fullmatch(value) is None
+        or not reads_as_words(value)
         or (value.isalnum() and _OWN_NAME.search(value) is None)
     )
 
@@ -182,7 +211,7 @@ def is_scrambled_password(value: str) -> bool:
     return (
         looks_chosen(value)
         and _is_in_pieces(value)
-        and _NAME.fullmatch(value.rstrip(".")) is None
+        and not reads_as_words(value.rstrip("."))
         and not is_name(value)
     )
 

@@ -7,6 +7,9 @@ import re2
 from attrs import frozen
 
 _LINES_AFTER = 5  # a value can stand some lines below its name
+_LONGEST_REST = 120
+_MOST_SPACES = 8
+_ENDS = (b");", b")", b"):", b";", b".")
 _BARRIER = b"\n}\0{\n"  # so that hardly any pattern goes from one piece into the next; what does is not a find
 
 
@@ -27,7 +30,7 @@ class Excerpt:
 
 
 def excerpt(data: bytes, words: re2._Regexp) -> Excerpt:
-    """Take out every line in which ``words`` are, and the five after it."""
+    """Take out every line in which ``words`` are, and, where they can belong to it, the five after it."""
     pieces: list[tuple[int, int]] = []
     line_end = below = -1
     for word in words.finditer(data):
@@ -36,7 +39,7 @@ def excerpt(data: bytes, words: re2._Regexp) -> Excerpt:
             continue
         line_end = data.find(b"\n", word.end())
         line_end = len(data) if line_end < 0 else line_end
-        below, above = _below(data, line_end), below
+        below, above = _below(data, at, line_end), below
         if at <= above:
             pieces[-1] = (pieces[-1][0], below)
         else:
@@ -46,7 +49,12 @@ def excerpt(data: bytes, words: re2._Regexp) -> Excerpt:
     return Excerpt(_BARRIER.join(parts), [start for start, _ in pieces], places[: len(parts)])
 
 
-def _below(data: bytes, end: int) -> int:
+def _below(data: bytes, word: int, line_end: int) -> int:
+    """Give where the lines end that can belong to a line: none if it is a sentence or a whole statement."""
+    rest = data[word : min(line_end, word + _LONGEST_REST)].rstrip()
+    if rest.endswith(_ENDS) or rest.count(b" ") > _MOST_SPACES or len(rest) == _LONGEST_REST:
+        return line_end
+    end = line_end
     for _ in range(_LINES_AFTER):
         found = data.find(b"\n", end + 1)
         if found < 0:

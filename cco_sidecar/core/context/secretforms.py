@@ -13,7 +13,7 @@ def _prefixed(name: str, prefix: str, value: str) -> Rule:
 
 
 FORMS = (
-    Rule("aws-access-key-id", "AKIA|ASIA|ABIA|ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
+    Rule("aws-access-key-id", "AKIA|ASIA|ABIA|ACCA", r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})(?:[^A-Za-z0-9/+]|$)"),
     near("aws-secret-access-key", "(?:aws|secret_?access_?key)", "[A-Za-z0-9/+]{40}", looks_random),
     Rule("github-token", "gh[pousr]_", r"gh[pousr]_[A-Za-z0-9]{36,}"),
     Rule("github-fine-grained-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
@@ -75,7 +75,7 @@ FORMS = (
         rf"{START}(dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{{2,35}}\.)?[A-Za-z0-9]{{40,}})")),
     Rule("vault-token", r"hv[sbr]\.", rf"{START}(hv[sbr]\.[A-Za-z0-9_-]{{24,}})"),
     Rule("databricks-token", "dapi", rf"{START}(dapi[a-f0-9]{{32}}(?:-[0-9])?)\b"),
-    Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|ATBB[A-Za-z0-9]{32})"),
+    Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|(?:\b|_)ATBB[A-Za-z0-9]{32}\b)"),
     Rule("grafana-token", "glsa_|glc_", r"(?:glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,})"),
     Rule("age-secret-key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
     Rule("pulumi-token", "pul-", rf"{START}(pul-[a-f0-9]{{40}})"),

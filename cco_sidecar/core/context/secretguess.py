@@ -50,7 +50,8 @@ _PICTURES = (b"iVBORw0KGgo", b"R0lGOD", b"/9j/", b"UklGR", b"Qk0", b"d09GM", b"d
 _SVG_PATH = re.compile(rb"[MmLlHhVvCcSsQqTtAaZz0-9-]+")
 _PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh", *_PICTURES)
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
-_OF_CHECKSUMS = (b"h1:", b"sha1:", b"sha256:", b"sha512:", b"md5:")
+_OF_CHECKSUMS = (b"h1:", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"sha1=", b"sha256=", b"sha512=")
+_INTEGRITY = (b"sha1-", b"sha256-", b"sha384-", b"sha512-")
 _HEX_BYTES = re.compile(rb"[0-9a-fA-F-]+")
 _TWO_PARTS = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
 _UUID = re.compile(r"(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -171,7 +172,9 @@ def _body(token: bytes) -> int:
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
-    if not _LEAST <= len(token) <= _MOST or data[start - 8 : start].endswith(_OF_CHECKSUMS):
+    if not _LEAST <= len(token) <= _MOST or token.startswith(_INTEGRITY):
+        return False
+    if start > 3 and data[max(0, start - 8) : start].endswith(_OF_CHECKSUMS):
         return False
     classes = token.translate(_PARTS)
     pieces = len(_PIECES.findall(classes))
@@ -200,7 +203,7 @@ def _can_be_secret(text: str, classes: bytes) -> bool:
     pieces = len(_PIECES.findall(classes))
     if pieces == 1:
         return len(text) >= _LEAST_ALONE and common_pairs(text) < _MOST_OF_LETTERS
-    return pieces * 5 >= len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
+    return pieces * 4 > len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
 
 
 def _speaks_for_itself(data: bytes, start: int, end: int, text: str) -> bool:

@@ -1,6 +1,6 @@
-"""Literals and bare values on a line that speaks of secrets, however the line goes: ``field("Password").fill("…")``.
+"""What stands out on a line that speaks of secrets, however the line goes: ``field("Password").fill("…")``.
 
-Here no grammar of a language says where the value of a name stands; the value itself must look chosen by a person.
+No grammar of any language says here where the value of a name stands; the value itself must look chosen by a person.
 """
 
 import re
@@ -8,24 +8,42 @@ from collections.abc import Iterator
 
 import re2
 
-from cco_sidecar.core.context.secretchecks import is_scrambled, stands_out
+from cco_sidecar.core.context.secretchecks import is_jumbled, is_scrambled, looks_chosen, stands_out
 
 NAME = "secret"
-
-_WORD = (
-    r"(?:pass(?:w(?:or)?d|phrase|code|wort)|pwd|secret|api_?key|token|credential|(?:private|access|signing|encryption)_?key"
-    r"|security_?key|hmac|cipher|log_?in\w*\(|sign_?in\w*\(|logon\w*\(|authenticate\w*\(|contrase|mot_de_passe|kennwort)"
+WORDS = (
+    r"(?i)pass(?:w(?:or)?d|phrase|code|wort|w\b|[^a-z\n])|pwd|rootpw|secret|api_?key|token|credential|security_?key|hmac"
+    r"|psk|community[ \t]|(?:private|access|signing|encryption|product)[_-]?key|log_?in\w*\(|sign_?in\w*\(|logon\w*\("
+    r"|authenticate\w*\(|\bauth\(|connect\(|contrase|mot_de_passe|kennwort|[ \t]key[ \t]"
 )
-_LINE = re2.compile((rf"(?i){_WORD}[^\n]*[\"'`|>][^\n]*[0-9]|[\"'`][^\n\"'`]*[0-9][^\n\"'`]*[\"'`][^\n]*{_WORD}").encode())
-_PLACE = re.compile(rf"(?i){_WORD}")
-_LITERAL = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|`([^`\n]*)`|\|[ \t]*`?([^\s|`]{8,})`?(?=[ \t]*(?:\||$))")
+"""What says that a line is of secrets."""
+
+_HEADER = r"(?m)^[\w \"'.,;\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'.-]*[,;\t][\w \"'.,;\t-]*$"
+_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}".encode())
+_PLACE = re.compile(WORDS.replace(r"w\b|[^a-z\n]", r"w\b|(?![a-z])"))
+_LITERALS = tuple(
+    map(
+        re.compile,
+        (
+            r"\"((?:[^\"\\\s]|\\.){8,80})\"",
+            r"'((?:[^'\\\s]|\\.){8,80})'",
+            r"`([^`\s]{8,80})`",
+            r">([^<>\s\"']{8,80})<",
+            r"\|[ \t]*([^\s|`]{8,80})(?=[ \t]*(?:\||$))",
+        ),
+    )
+)
+_BARE = re.compile(r"(?:(?<=[\s:>=])|^)[^\s\"'`<>(){}\[\];,|\\$]{8,80}(?=[\s\",'<@]|$)")
+_OF_DATA = re.compile(r"(?i)integrity|sha[0-9]+[-:=]|\bh1:|checksum|narHash|fingerprint|ssh-(?:rsa|ed25519)")
 _LONGEST_LINE = 2000
-_LEAST = 8
-_MOST = 80
+_FARTHEST = 60
+_SEPARATOR = re.compile(r"[,;\t]")
+_COLUMN = re.compile(r"(?i)[\"' ]*[\w .-]*(?:passw(?:or)?d|passphrase|secret|token|api[ _-]?key|pwd|pin)[\w .-]*[\"' ]*")
+_MOST_ROWS = 500
 
 
-def literals(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give where literals are that look like passwords, on lines that speak of secrets."""
+def standing_out(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give where passwords seem to be on the lines that speak of secrets, and in the columns of tables."""
     line_end = -1
     for found in _LINE.finditer(data):
         if found.start() < line_end:
@@ -33,19 +51,54 @@ def literals(data: bytes) -> Iterator[tuple[int, int]]:
         line_start = data.rfind(b"\n", max(0, found.start() - _LONGEST_LINE), found.start()) + 1
         line_end = data.find(b"\n", found.start())
         line_end = len(data) if line_end < 0 else line_end
-        if line_end - line_start > _LONGEST_LINE:
+        if line_end - line_start > _LONGEST_LINE or (found.start() - line_start >= _LONGEST_LINE):
             continue
-        yield from _on_line(data[line_start:line_end], line_start)
+        text = data[line_start:line_end].decode("latin-1")  # so that places in it are places in the bytes
+        for start, end in _on_line(text):
+            yield line_start + start, line_start + end
+        if _SEPARATOR.search(text):
+            yield from _in_column(data, text, line_end)
 
 
-def _on_line(line: bytes, start: int) -> Iterator[tuple[int, int]]:
-    text = line.decode("latin-1")  # so that places in it are places in the bytes
-    for found in _LITERAL.finditer(text):
-        group = found.lastindex or 0
-        value = found[group]
-        if not (_LEAST <= len(value) <= _MOST and value.isascii()):
-            continue
-        if _PLACE.search(value) and not is_scrambled(value):
-            continue
-        if stands_out(value):
-            yield start + found.start(group), start + found.end(group)
+def _on_line(text: str) -> Iterator[tuple[int, int]]:
+    if _OF_DATA.search(text):
+        return
+    for literal in _LITERALS:
+        for found in literal.finditer(text):
+            if _is_value(found[1]):
+                yield found.span(1)
+    for word in _PLACE.finditer(text):
+        for found in _BARE.finditer(text, word.end(), word.end() + _FARTHEST):
+            value = found[0].rstrip(".:")
+            if _is_bare(value):
+                yield found.start(), found.start() + len(value)
+
+
+def _is_value(value: str) -> bool:
+    return stands_out(value) and (_PLACE.search(value) is None or is_scrambled(value))
+
+
+def _is_bare(value: str) -> bool:
+    """Say whether a word without quotes is a password; in source it could be a name, or code."""
+    return stands_out(value) and value.isascii() and "=" not in value[:-2]
+
+
+def _in_column(data: bytes, header: str, at: int) -> Iterator[tuple[int, int]]:
+    """Give the values below the name of a column: ``user,password`` and ``joe,…``."""
+    separator = _SEPARATOR.search(header)
+    names = header.rstrip("\r").split(separator[0]) if separator else []
+    columns = [place for place, name in enumerate(names) if _COLUMN.fullmatch(name)]
+    if not columns or not all(name.replace("_", "").strip("\"' ").replace(" ", "").isalnum() for name in names):
+        return
+    for _ in range(_MOST_ROWS):
+        end = data.find(b"\n", at + 1)
+        end = len(data) if end < 0 else end
+        fields = data[at + 1 : end].decode("latin-1").rstrip("\r").split(separator[0] if separator else ",")
+        if len(fields) != len(names):
+            return
+        for column in columns:
+            start = at + 1 + sum(len(field) + 1 for field in fields[:column])
+            value = fields[column]
+            if looks_chosen(value.strip("\"' ")) or is_jumbled(value):
+                yield start, start + len(value)
+        at = end

@@ -3,6 +3,7 @@
 from cco_sidecar.core.context.secretchecks import (
     has_random_rest,
     is_credential,
+    is_jumbled,
     is_key_block,
     is_option,
     is_password,
@@ -60,6 +61,12 @@ _BLOCKS = (
         r"Private-Lines: [0-9]+((?:\s+[A-Za-z0-9+/=]{16,})+(?:\s+Private-MAC: [0-9a-f]{20,})?)")),
     Rule("jwk", "\"(?:d|p|q|dp|dq|qi|k)\\\\{0,3}\"", (
         r"\"(?:d|p|q|dp|dq|qi|k)\\{0,3}\"\s*:\s*\\{0,3}\"([A-Za-z0-9_-]{20,})\\{0,3}\""), looks_random),
+    Rule("password-hash", r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5|P|H)\$", (
+        r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5)\$"
+        r"[A-Za-z0-9./+$=,_-]{20,}")),
+    Rule("password-hash", "(?i)pbkdf2|scrypt|argon2|SCRAM-SHA", (
+        r"(?i)(?:(?:pbkdf2|scrypt|argon2|bcrypt)[\w.]*[$.:][0-9]{1,8}|SCRAM-SHA-[0-9]+)[$.:]([A-Za-z0-9./+$=:-]{24,})")),
+    Rule("ansible-vault", r"\$ANSIBLE_VAULT;", r"\$ANSIBLE_VAULT;[^\n]{0,80}((?:(?:\s|\\n)+[0-9a-f]{30,})+)"),
     Rule("rsa-key-value", "<(?:D|P|Q|DP|DQ|InverseQ)>", r"<(?:D|P|Q|DP|DQ|InverseQ)>\s*([A-Za-z0-9+/=]{20,})\s*</"),
 )  # fmt: skip
 
@@ -114,6 +121,30 @@ _PLACES = (
         rf"{QUOTE}?([^\s\"'`$<>{{}}]{{4,}})"), looks_chosen),
     Rule("password", "(?i)SecureString", (
         rf"(?i)ConvertTo-SecureString[ \t]+(?:-String[ \t]+)?{QUOTE}([^\"'\s]{{4,}}){QUOTE}"), is_password),
+    Rule("password", r"(?m)^[ \t+>#-]*[\w.*-]+:(?:[0-9]{2,5}|\*):", (
+        r"(?m)^[ \t+>#-]*[\w.*-]+:(?:[0-9]{2,5}|\*):[^:\s]+:[^:\s]+:([^\s:]{4,})[ \t\r]*$"), is_password),
+    Rule("password-hash", ":[0-9a-f]{8}", r"(?m)^[ \t+>#-]*[\w.@-]+:[^:\s][^:\n]{0,80}:([0-9a-f]{32})[ \t\r]*$"),
+    Rule("authorization", "(?i)digest username", (
+        r"(?i)digest username=[^\n]{0,400}?response=\\{0,3}\"?([0-9a-f]{32,})")),
+    Rule("password", "(?i)chpasswd|mech_list|saslpasswd", (
+        r"(?i)(?:chpasswd|mech_list|saslpasswd)[^\n]*\n(?:[^\n]*\n){0,5}?[ \t+-]*[\w.@-]+:([^\s\[]\S{5,})[ \t\r]*(?:\n|$)"), looks_chosen),
+    Rule("password", "(?i)connect[ \t]+\\w+/", r"(?i)connect[ \t]+\w+/([^\s@\"']{3,})@", is_password),
+    Rule("password", "(?i)user[ \t]+\\S+[ \t]+on[ \t]", r"(?i)user[ \t]+\S+[ \t]+on[ \t][^\n>]{0,80}>(\S{4,})", is_password),
+    Rule("password", "(?i)(?:add_?user|change_password|useradd|^user)[ \t]", (
+        r"(?im)(?:add_?user|change_password|authenticate_user|^user)[ \t]+[\w.@-]+[ \t]+([^\s\"'`;|&>$-][^\s\"'`;|&>]{5,})"
+        r"[ \t\r]*(?:[;&|\n]|$)"), looks_chosen),
+    Rule("password", r"\$\{[\w.-]*(?:pass|secret|token|key)", (
+        r"(?i)\$\{[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*:[-=?]?([^\s${}]{4,})\}"), looks_chosen),
+    Rule("password", (
+        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]*[\"'`>]?[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n"), (
+        r"(?im)^[ \t#>*+-]*[\"'`<]?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]{0,20}[\"'`>]?"
+        r"[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n(?:[ \t+-]*V [0-9]+\r?\n)?[ \t+>-]*(?:<[\w:]+>)?[\"'`]?"
+        r"([^\s\"'`<>]{8,})[\"'`]?(?:</[\w:]+>)?[ \t\r]*(?:\n|$)"), stands_out),
+    Rule("password", r"(?i)(?:password|pwd)=\{", r"(?i)(?:password|pwd)=\{([^{}\s]{4,})\}(?:;|\"|'|$)", is_password),
+    Rule("command-option", "[ \t]-[pP][ \t]", rf"[ \t]-[pP][ \t]+{QUOTE}?([^\s\"'`$<>{{}}|&;]{{8,}})", is_jumbled),
+    Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
+        r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
+    Rule("password", "md5[ \t]|community", r"\bmd5[ \t]+(?:[0-9][ \t]+)?([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)", stands_out),
     Rule("password", "machine|login", r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
 )  # fmt: skip
 

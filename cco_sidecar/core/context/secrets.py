@@ -11,13 +11,13 @@ from cco_sidecar.core.context.secretblocks import kubernetes_values
 from cco_sidecar.core.context.secretexcerpt import excerpt
 from cco_sidecar.core.context.secretguess import NAME as GUESSED
 from cco_sidecar.core.context.secretguess import guesses
-from cco_sidecar.core.context.secretlines import NAME as LITERAL
-from cco_sidecar.core.context.secretlines import literals
+from cco_sidecar.core.context.secretlines import NAME as STANDING_OUT
+from cco_sidecar.core.context.secretlines import WORDS, standing_out
 from cco_sidecar.core.context.secretrule import Rule
 from cco_sidecar.core.context.secretrules import LINES, WHOLE
 
 _ROUNDS = 4
-_TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
+_TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; short of memory it is slow or finds nothing
 _DEEPEST = 64
 _MARK = "[REDACTED:"
 
@@ -87,13 +87,17 @@ def _redact_named(name: str, value: str) -> tuple[str, int]:
 
 
 def _trigger_set(rules: Sequence[Rule]) -> re2.Set:
-    options = re2.Options()
-    options.max_mem = _TRIGGER_MEMORY
-    triggers = re2.Set.SearchSet(options)
+    triggers = re2.Set.SearchSet(_options())
     for rule in rules:
         triggers.Add(rule.trigger)
     triggers.Compile()
     return triggers
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.max_mem = _TRIGGER_MEMORY
+    return options
 
 
 def _compiled(rule: Rule) -> re2._Regexp:
@@ -101,11 +105,10 @@ def _compiled(rule: Rule) -> re2._Regexp:
 
 
 def _words_of(rules: Sequence[Rule]) -> re2._Regexp:
-    """Compile what finds a trigger of any of the rules."""
-    triggers = dict.fromkeys(
-        f"(?i:{rule.trigger[4:]})" if rule.trigger.startswith("(?i)") else rule.trigger for rule in rules
-    )
-    return re2.compile("|".join(triggers).encode("ascii"))
+    """Compile what finds a trigger of any of the rules, or another word that speaks of secrets."""
+    triggers = dict.fromkeys((*(rule.trigger for rule in rules), WORDS))
+    grouped = (f"(?i:{one[4:]})" if one.startswith("(?i)") else one for one in triggers)
+    return re2.compile("|".join(grouped).encode("ascii"), _options())
 
 
 _WHOLE_TRIGGERS = _trigger_set(WHOLE)
@@ -121,7 +124,7 @@ def _spans(data: bytes) -> list[_Span]:
     for rule, start, end in _found(lines.text, LINES, _LINES_TRIGGERS, _LINES_PATTERNS):
         if (span := lines.span(start, end)) is not None:
             spans.append(_Span(*span, rule.name))
-    spans += (_Span(*span, LITERAL) for place in literals(lines.text) if (span := lines.span(*place)) is not None)
+    spans += (_Span(*span, STANDING_OUT) for place in standing_out(lines.text) if (span := lines.span(*place)) is not None)
     spans += (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
     known = [(span.start, span.end) for span in spans]
     return spans + [_Span(start, end, GUESSED) for start, end in guesses(data, known)]
