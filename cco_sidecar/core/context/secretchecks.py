@@ -11,6 +11,7 @@ _LEAST_ENTROPY = 3.0
 _LEAST_PASSWORD_ENTROPY = 2.5
 _LEAST_SCRAMBLED = 16
 _LEAST_STANDING_OUT = 8
+_LEAST_ALONE = 10
 _LEAST_JUMBLED = 8
 _FEWEST_OF_NAMES = 0.24
 _MOST_COMMON_PAIRS = 0.45
@@ -36,7 +37,7 @@ _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z]).*[0-9].*", re.DOTALL)
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
 _ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2|bcrypt|scrypt")
-_OF_ALGORITHM = re.compile(r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int|ntlm)v?[-_]?\d[\w-]{0,8}")
+_OF_ALGORITHM = re.compile(r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int|ntlm)v?[-_]?\d[-_\d]{0,8}[a-z]{0,5}\d?")
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
 _CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|[.:=%]{2}|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
@@ -93,7 +94,7 @@ def is_jumbled(text: str) -> bool:
     pieces = _PIECES.findall(text)
     if len(text) < _LEAST_JUMBLED or _MIXED.fullmatch(text) is None:
         return False
-    return len(pieces) * 2 >= sum(map(len, pieces)) or (text.isalnum() and len(_NUMBERS.findall(text)) > 2)
+    return len(pieces) * 9 >= sum(map(len, pieces)) * 4 or (text.isalnum() and len(_NUMBERS.findall(text)) > 2)
 
 
 def reads_as_words(text: str) -> bool:
@@ -183,6 +184,18 @@ def stands_out(value: str) -> bool:
     if _DOTTED.fullmatch(value) or is_name(value):
         return False
     return _is_in_pieces(value) or not (reads_as_words(value) or value.replace("_", "").replace("-", "").isalnum())
+
+
+def is_loud(value: str) -> bool:
+    """Say whether a value is jumbled, or has signs in it that names have not."""
+    return stands_out(value) and (is_jumbled(value) or any(one in "!#^*&%@" for one in value))
+
+
+def is_loud_alone(value: str) -> bool:
+    """Say the same of a value that nothing names, so that it must be the louder: ``joe:k3!Zq…``."""
+    if not is_loud(value) or len(value) < _LEAST_ALONE or _MIXED.fullmatch(value) is None or is_wordy(value):
+        return False
+    return is_jumbled(value) or not value.isalnum()
 
 
 def is_password(value: str) -> bool:

@@ -33,11 +33,10 @@ def excerpt(data: bytes, words: re2._Regexp) -> Excerpt:
     """Take out every line in which ``words`` are, and, where they can belong to it, the five after it."""
     pieces: list[tuple[int, int]] = []
     line_end = below = -1
-    for word in words.finditer(data):
+    # One search a line: a trigger may have to look as far as the end of the line, and there can be many of them on it.
+    while line_end < len(data) and (word := words.search(data, line_end + 1)) is not None:
         at = word.start()
-        if word.end() <= line_end:
-            continue
-        line_end = data.find(b"\n", word.end())
+        line_end = data.find(b"\n", at)
         line_end = len(data) if line_end < 0 else line_end
         below, above = _below(data, at, line_end), below
         if at <= above:

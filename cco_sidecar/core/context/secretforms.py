@@ -48,7 +48,7 @@ FORMS = (
     Rule("mailchimp-key", "-us[0-9]", rf"{START}([0-9a-f]{{32}}-us[0-9]{{1,2}})\b"),
     Rule("brevo-key", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
     Rule("telegram-bot-token", ":AA", r"(?:\b|bot)([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
-    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}", r"\b[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
+    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}", r"(?:\b|bot)[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
     Rule("discord-webhook", "/api/webhooks/", (
         r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
     Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
@@ -62,6 +62,8 @@ FORMS = (
     Rule("heroku-key", "HRKU-", r"HRKU-[A-Za-z0-9_-]{36,}"),
     near("heroku-key", "heroku", UUID),
     near("cloudflare-token", "(?:cloudflare|cf_api|cf_token)", "(?:[A-Za-z0-9_-]{40}|[0-9a-f]{37})"),
+    near("agora-certificate", "app_?certificate", "[0-9a-f]{32}"),
+    near("salt", "(?:hash_|password_?|nonce_|auth_|secure_|logged_in_)salt", "[^\\s\"'`]{32,}", looks_random),
     near("datadog-key", "(?:datadog|dd_api|dd_app)", "[0-9a-f]{32}(?:[0-9a-f]{8})?"),
     Rule("new-relic-key", "NR(?:AK|II|AA|JS|IQ|RA)-|NRAL", (
         rf"{START}(NR(?:AK|II|AA|JS|IQ|RA)-[A-Za-z0-9_-]{{20,}}|[a-f0-9]{{36}}NRAL)")),

@@ -49,7 +49,7 @@ _DIGITS = re.compile(rb"0+")
 _PICTURES = (b"iVBORw0KGgo", b"R0lGOD", b"/9j/", b"UklGR", b"Qk0", b"d09GM", b"d09G", b"AAEAAAA", b"T1RUTw", b"JVBERi0", b"UEsDB", b"H4sIA", b"AGFzbQ", b"PHN2Zy", b"PD94bWw", b"SUkq", b"TVqQ", b"f0VMRg")
 _SVG_PATH = re.compile(rb"[MmLlHhVvCcSsQqTtAaZz0-9-]+")
 _PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh", *_PICTURES)
-_HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+_HEX = re.compile(r"(?:0x)?(?:[0-9a-f]+|[0-9A-F]+)")
 _OF_CHECKSUMS = (b"h1:", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"sha1=", b"sha256=", b"sha512=")
 _INTEGRITY = (b"sha1-", b"sha256-", b"sha384-", b"sha512-")
 _HEX_BYTES = re.compile(rb"[0-9a-fA-F-]+")
@@ -62,11 +62,11 @@ _PREFIX_OF_HASH = re.compile(
 
 _LABEL = re2.compile(
     rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|\bcookie|\bwallet"
-    rb"|\bmnemonic|sess(?:ion)?[_-]?(?:id|key|token|secret)\b|csrf|xsrf|hmac"
+    rb"|\bmnemonic|\bpepper\b|\blogin\s|sess(?:ion)?[_-]?(?:id|key|token|secret)\b|csrf|xsrf|hmac"
     rb"|connection_?string|\bdsn\b"
     rb"|(?:\b|_)pat(?:[^a-z]|$)|\botp|\btotp|\bseed|api-?key|private|encrypt|access(?:[^a-z]|$)|\bapi[\"']?\s*[=:])"
     rb"|[kK]eys?(?:[^a-z]|$)|KEYS?(?:[^A-Z]|$)|(?i:keys?)[\"' \t:=]|[aA]uth(?:[^a-z]|$)|AUTH(?:[^A-Z]|$)"
-    rb"|[cC]reds?(?:[^a-z]|$)|[lL]ogin[\"']?\s*[=,]|\bsas\b|Pass(?:[^a-z]|$)|[_-]pass\b|PASS"
+    rb"|[cC]reds?(?:[^a-z]|$)|[lL]ogin[\"']?\s*[=,]|(?:[cC]lient|[aA]pi|[sS]earch)\(|\bsas\b|Pass(?:[^a-z]|$)|[_-]pass\b|PASS"
 )
 _VENDOR_WORDS = (
     "abuseipdb adafruit alchemy algolia amplitude apify apollo asana assemblyai auth0 baremetrics beamer bitly "

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 import re2
 
 from cco_sidecar.core.context.secretchecks import is_jumbled, is_scrambled, looks_chosen, stands_out
+from cco_sidecar.core.context.secretrule import with_room
 
 NAME = "secret"
 WORDS = (
     r"(?i)pass(?:w(?:or)?d|phrase|code|wort|w\b|[^a-z\n])|pwd|rootpw|secret|api_?key|token|credential|security_?key|hmac"
-    r"|psk|community[ \t]|(?:private|access|signing|encryption|product)[_-]?key|log_?in\w*\(|sign_?in\w*\(|logon\w*\("
-    r"|authenticate\w*\(|\bauth\(|connect\(|contrase|mot_de_passe|kennwort|[ \t]key[ \t]"
+    r"|psk|community[ \t]|(?:private|access|signing|encryption|product)[_-]?key|log_?in\w*[(:]|sign_?in\w*\(|logon\w*\("
+    r"|auth(?:enticate)?\w*\(|connect\(|contrase|mot_de_passe|kennwort|[ \t]key[ \t]"
+    r"|basic[ _-]?auth|wifi\.begin|cwjap|createuser|\bpw[ \t:]|[_ .]salt\b|\bpepper\b"
 )
 """What says that a line is of secrets."""
 
-_HEADER = r"(?m)^[\w \"'.,;\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'.-]*[,;\t][\w \"'.,;\t-]*$"
-_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}".encode())
+_HEADER = r"(?im)^[\w \"'*`.,;|\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'*`.,;|\t-]*$"
+_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}".encode(), with_room())
 _PLACE = re.compile(WORDS.replace(r"w\b|[^a-z\n]", r"w\b|(?![a-z])"))
 _LITERALS = tuple(
     map(
@@ -37,8 +39,10 @@ _BARE = re.compile(r"(?:(?<=[\s:>=])|^)[^\s\"'`<>(){}\[\];,|\\$]{8,80}(?=[\s\",'
 _OF_DATA = re.compile(r"(?i)integrity|sha[0-9]+[-:=]|\bh1:|checksum|narHash|fingerprint|ssh-(?:rsa|ed25519)")
 _LONGEST_LINE = 2000
 _FARTHEST = 60
-_SEPARATOR = re.compile(r"[,;\t]")
-_COLUMN = re.compile(r"(?i)[\"' ]*[\w .-]*(?:passw(?:or)?d|passphrase|secret|token|api[ _-]?key|pwd|pin)[\w .-]*[\"' ]*")
+_SEPARATOR = re.compile(r"[,;\t|]")
+_COLUMN = re.compile(r"(?i)[\"' *`]*[\w .-]*(?:passw(?:or)?d|passphrase|secret|token|api[ _-]?key|pwd|pin)[\w .-]*[\"' *`]*")
+_SPACE = re.compile(r"\s")
+_HEADING = re.compile(r"[\w \"'*`.()#-]*")
 _MOST_ROWS = 500
 
 
@@ -88,7 +92,7 @@ def _in_column(data: bytes, header: str, at: int) -> Iterator[tuple[int, int]]:
     separator = _SEPARATOR.search(header)
     names = header.rstrip("\r").split(separator[0]) if separator else []
     columns = [place for place, name in enumerate(names) if _COLUMN.fullmatch(name)]
-    if not columns or not all(name.replace("_", "").strip("\"' ").replace(" ", "").isalnum() for name in names):
+    if not columns or not all(map(_HEADING.fullmatch, names)) or not all(name.strip() for name in names[1:-1] or names):
         return
     for _ in range(_MOST_ROWS):
         end = data.find(b"\n", at + 1)
@@ -99,6 +103,8 @@ def _in_column(data: bytes, header: str, at: int) -> Iterator[tuple[int, int]]:
         for column in columns:
             start = at + 1 + sum(len(field) + 1 for field in fields[:column])
             value = fields[column]
-            if looks_chosen(value.strip("\"' ")) or is_jumbled(value):
-                yield start, start + len(value)
+            bare = value.strip("\"'` *")
+            if not _SPACE.search(bare) and (looks_chosen(bare) or is_jumbled(bare)):
+                start += value.index(bare)
+                yield start, start + len(bare)
         at = end

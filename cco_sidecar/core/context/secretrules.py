@@ -3,7 +3,8 @@
 from cco_sidecar.core.context.secretchecks import (
     has_random_rest,
     is_credential,
-    is_jumbled,
+    is_loud,
+    is_loud_alone,
     is_key_block,
     is_option,
     is_password,
@@ -20,6 +21,7 @@ from cco_sidecar.core.context.secretrule import ASSIGN, HEX, QUOTE, UUID, Rule
 
 _URL_TRIGGER = r"://[^\s\"'`<>]*@"
 
+_PAIR_TRIGGER = r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]+:[^\s:/\"'`<>(){}\[\],;|]*[0-9][^\s:/\"'`<>(){}\[\],;|]*(?:[\s\"'`)]|$)"
 _END = r"-?-----END "
 _BODY = r"(?:[^-]|-{1,4}[^-])*?"
 _GAP = r"(?:\s|\\{1,3}[nr]|[\"'+>#,\\-]){1,40}"
@@ -141,7 +143,11 @@ _PLACES = (
         r"[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n(?:[ \t+-]*V [0-9]+\r?\n)?[ \t+>-]*(?:<[\w:]+>)?[\"'`]?"
         r"([^\s\"'`<>]{8,})[\"'`]?(?:</[\w:]+>)?[ \t\r]*(?:\n|$)"), stands_out),
     Rule("password", r"(?i)(?:password|pwd)=\{", r"(?i)(?:password|pwd)=\{([^{}\s]{4,})\}(?:;|\"|'|$)", is_password),
-    Rule("command-option", "[ \t]-[pP][ \t]", rf"[ \t]-[pP][ \t]+{QUOTE}?([^\s\"'`$<>{{}}|&;]{{8,}})", is_jumbled),
+    Rule("command-option", "[ \t]-[pP][ \t]", rf"[ \t]-[pP][ \t]+{QUOTE}?([^\s\"'`$<>{{}}|&;]{{8,}})", is_loud),
+    Rule("password", "(?i)(?:password|secret|key)[ \t]+[0-9][ \t]", (
+        r"(?i)(?:password|secret|key)[ \t]+[0-9][ \t]+([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)")),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
     Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
         r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
     Rule("password", "md5[ \t]|community", r"\bmd5[ \t]+(?:[0-9][ \t]+)?([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)", stands_out),
@@ -161,7 +167,19 @@ _NAMED = (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
     Rule("password", r"[ \t]-[uUx][^\n]*[ \t]-[pPA]", (
         rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
-    Rule("url-path-key", r"://[^\s]*/(?:v[0-9]+|t|token|key|rpc|ws)/", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
+    Rule("url-path-key", r"://[^\s]*/(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/", (
+        r"://[\w.-]+/(?:[\w.~%-]+/)*(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/([A-Za-z0-9_-]{20,})"), has_random_rest),
+    Rule("url-parameter", "[?&][A-Za-z_-]+=[0-9a-f]{8}", (
+        r"[?&](?:app_?id|app|client|user|uid|u|account|site|license|lic|project|x|a|k|s|t|p)=([0-9a-f]{32,64})(?:[&#\s\"'`)<>]|$)")),
+    Rule("password", _PAIR_TRIGGER, (
+        r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]{2,60}:([^\s:/\"'`<>(){}\[\],;|]{8,40})(?:[\s\"'`)]|$)"), is_loud_alone),
+    Rule("password", "(?i)(?:auth|credential|login|session|account|user)[^\n]*[\w.@-] ?/ ?\S", (
+        r"(?i)(?:auth|credential|login|session|account|user)[^\n]{0,60}?[ \t(:\"'`][\w.@-]{2,40} ?/ ?([^\s/\"'`<>(),;|]{7,64})"), stands_out),
+    Rule("password", _PAIR_TRIGGER, (
+        r"(?m)^(?:[+>-][ \t]*)?[a-z][\w.@-]{1,40}:([^\s:/\"'`<>(){}\[\],;|]{8,40})[ \t\r]*$"), stands_out),
+    Rule("password", "auth-user-pass", r"<auth-user-pass>\s*\S+\s+([^\s<]{4,})", is_password),
+    Rule("password", r"[ \t]\*[ \t]", r"(?m)^[ \t+-]*\"?[\w.@-]+\"?[ \t]+\*[ \t]+\"?([^\s\"]{4,})\"?[ \t]+\*", looks_chosen),
+    Rule("otp-secret", "(?i)otp|[^a-z][2m]fa", r"(?i:otp|[^a-z][2m]fa)\w{0,20}[\"']?[ \t]*[=:][ \t]*[\"']?([A-Z2-7]{16,})\b"),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (

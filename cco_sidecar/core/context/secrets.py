@@ -13,11 +13,10 @@ from cco_sidecar.core.context.secretguess import NAME as GUESSED
 from cco_sidecar.core.context.secretguess import guesses
 from cco_sidecar.core.context.secretlines import NAME as STANDING_OUT
 from cco_sidecar.core.context.secretlines import WORDS, standing_out
-from cco_sidecar.core.context.secretrule import Rule
+from cco_sidecar.core.context.secretrule import Rule, with_room
 from cco_sidecar.core.context.secretrules import LINES, WHOLE
 
 _ROUNDS = 4
-_TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; short of memory it is slow or finds nothing
 _DEEPEST = 64
 _MARK = "[REDACTED:"
 
@@ -87,17 +86,11 @@ def _redact_named(name: str, value: str) -> tuple[str, int]:
 
 
 def _trigger_set(rules: Sequence[Rule]) -> re2.Set:
-    triggers = re2.Set.SearchSet(_options())
+    triggers = re2.Set.SearchSet(with_room())
     for rule in rules:
         triggers.Add(rule.trigger)
     triggers.Compile()
     return triggers
-
-
-def _options() -> re2.Options:
-    options = re2.Options()
-    options.max_mem = _TRIGGER_MEMORY
-    return options
 
 
 def _compiled(rule: Rule) -> re2._Regexp:
@@ -108,7 +101,7 @@ def _words_of(rules: Sequence[Rule]) -> re2._Regexp:
     """Compile what finds a trigger of any of the rules, or another word that speaks of secrets."""
     triggers = dict.fromkeys((*(rule.trigger for rule in rules), WORDS))
     grouped = (f"(?i:{one[4:]})" if one.startswith("(?i)") else one for one in triggers)
-    return re2.compile("|".join(grouped).encode("ascii"), _options())
+    return re2.compile("|".join(grouped).encode("ascii"), with_room())
 
 
 _WHOLE_TRIGGERS = _trigger_set(WHOLE)
