@@ -73,7 +73,8 @@ WILD: dict[str, str] = {
     "rust-env-else": 'std::env::var("MSSQL_PASSWORD").unwrap_or_else(|_| "%word%@1".into());',
     "master-key-sql": "CREATE MASTER KEY ENCRYPTION BY PASSWORD = '%word%';\nGO\n",
     "php-hash-call": "echo password_hash('%word%', PASSWORD_DEFAULT);",
-    "docker-continuation": "docker run -d \\\n-e POSTGRES_USER=u  \\\n-e POSTGRES_PASSWORD=%word% \\\n-p 5432:5432 postgres",
+    "docker-continuation": "docker run -d \\\n-e POSTGRES_USER=u  \\\n-e POSTGRES_PASSWORD=%word% \\\n-p 5432:5432 po"
+    "stgres",
     "prisma-url": '  url      = "postgresql://jane:%an12%@localhost:5432/notes?schema=public"\n',
     "az-role": "az acr credential --role Owner --password %pw20%\n",
     "csharp-object": '                Surname = "I",\n                Password = "%word%!asd"\n',
@@ -82,7 +83,8 @@ WILD: dict[str, str] = {
     "rails-seed": "  birthday: Date.new(1996, 2, 25),\n  password: '%word%',\n",
     "laravel-bcrypt": "            'password' => bcrypt('%word%'),\n",
     "php-sdk-bearer": "    $security->oauth2 = 'Bearer %an40%';\n",
-    "json-api-block": '    "api": {\n      "access_token": "%an60%",\n      "client_id": "~d9~",\n      "client_secret": "%hex32%"\n',
+    "json-api-block": '    "api": {\n      "access_token": "%an60%",\n      "client_id": "~d9~",\n      "client_secre'
+    't": "%hex32%"\n',
     "objc-set": '[apiConfig setAccessToken:@"%an40%"];',
     "php-twitter": (
         "    'oauth_access_token' => \"~d10~-%an40%\",\n    'oauth_access_token_secret' => \"%an45%\",\n"

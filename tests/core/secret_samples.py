@@ -24,11 +24,12 @@ ALPHABETS = {
     "b": LETTERS_AND_DIGITS + "+/",
     "u": LETTERS_AND_DIGITS + "-_",
     "pw": LETTERS_AND_DIGITS + "!#-_.^*",
+    "sg": LETTERS_AND_DIGITS + "!@#$%^&*+=_-",
     "bt": string.ascii_uppercase + "234567",
 }
 _WORDS = "sunny maple river copper falcon orchid winter pepper hunter dragon velvet cobalt tiger summit marble"
 WORDS = _WORDS.split()
-FIELD = re.compile(r"([%~])(an|al|low|up|hex|HEX|d|bt|b|u|pw|uuid|word|basic|jwt|peml|pem)(\d*)\1")
+FIELD = re.compile(r"([%~])(an|al|low|up|hex|HEX|d|bt|b|u|sg|pw|uuid|word|basic|jwt|peml|pem)(\d*)\1")
 
 
 def made(template: str, seed: object) -> tuple[str, list[str]]:
@@ -55,7 +56,7 @@ def characters(chance: random.Random, name: str, count: int) -> str:
     while True:
         text = "".join(chance.choice(ALPHABETS[name]) for _ in range(count))
         mixed = any(one.isdigit() for one in text) and any(one.isalpha() for one in text)
-        if (mixed or count < 8 or name not in ("an", "low", "up", "pw", "u")) and text[:1] + text[-1:] == "".join(
+        if (mixed or count < 8 or name not in ("an", "low", "up", "pw", "sg", "u")) and text[:1] + text[-1:] == "".join(
             one for one in text[:1] + text[-1:] if one.isalnum() or name == "b"
         ):
             return text

@@ -8,14 +8,26 @@ from detect_secrets.settings import default_settings
 
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact, redact_value
+from tests.core.secret_kinds_carriers import CARRIERS
+from tests.core.secret_kinds_found import FOUND
 from tests.core.secret_kinds_fresh import FRESH
 from tests.core.secret_kinds_known import KNOWN
+from tests.core.secret_kinds_last import LAST
 from tests.core.secret_kinds_later import LATER
+from tests.core.secret_kinds_wild import WILD
 from tests.core.secret_look_alikes import LOOK_ALIKES
 from tests.core.secret_samples import leaked, made
 
 SEEDS = range(3)
-CORPORA = {"known": KNOWN, "later": LATER, "fresh": FRESH}
+CORPORA = {
+    "known": KNOWN,
+    "later": LATER,
+    "fresh": FRESH,
+    "wild": WILD,
+    "carriers": CARRIERS,
+    "found": FOUND,
+    "last": LAST,
+}
 KINDS = [(corpus, kind) for corpus, kinds in CORPORA.items() for kind in kinds]
 
 

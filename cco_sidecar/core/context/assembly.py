@@ -10,6 +10,7 @@ from cco_sidecar.core.context.gitsection import git_section
 from cco_sidecar.core.context.languages import language_of
 from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, Text, Unreadable
 from cco_sidecar.core.context.request import ContextRequest
+from cco_sidecar.core.context.secrets import redactions_in
 from cco_sidecar.core.context.sections import metadata_section, omitted_section, results_section, structure_section
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import tokens_in
@@ -64,7 +65,7 @@ def assemble(request: ContextRequest, project: Project, selection: Selection, re
     fragments = joined(files.fragments)
     omissions = [*files.omitted, *project.omissions, *selection.omitted]
     omitted = omitted_section(omissions, left - len(fragments) - len(b',"redactions":'))
-    redactions = files.redactions + git.redactions + results.redactions
+    redactions = sum(one.redactions for one in (files, structure, git, results)) + redactions_in(omitted.json)
     truncated = files.cut or any(section.cut for section in (metadata, structure, git, results))
     return Assembled(
         b"".join(
@@ -137,7 +138,7 @@ class _Files:
         self.fragments.append(fragment)
         self.left -= len(fragment) + 1
         self.content_bytes += len(content.encode("utf-8", "replace"))
-        self.redactions += text.redactions
+        self.redactions += text.redactions + redactions_in(shown(pick.file.path))
 
 
 def _fragment(pick: Pick, text: Text, content: str) -> bytes:

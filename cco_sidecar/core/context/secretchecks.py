@@ -20,8 +20,10 @@ _FEWEST_IN_A_WORD = 0.29
 
 _DULL = re.compile(r"EXAMPLE|[xX]{4}|\.\.\.|\*{3}|1234567890abcdef1234|abcdefghijklmnop")
 _PLACEHOLDER = re.compile(
-    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|^<.*>$|<[a-z_-]+>|\$\{|\$\(|\{\{|^\{.*\}|\w\(.*\)|[{%]\w+\}"
-    r"|^\$[A-Za-z_]|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing|dummy|fake|sample|mock|todo|none|null)"
+    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|^<.*>$"
+    r"|<[a-z_-]+>|\$\{|\$\(|\{\{|^\{.*\}|\w\(.*\)|[{%]\w+\}"
+    r"|^\$[A-Za-z_]|(?-i:\$[A-Z][A-Z_]{3})|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing"
+    r"|dummy|fake|sample|mock|todo|none|null)"
     r"(?:[^a-z]|$)",
     re.IGNORECASE,
 )
@@ -31,16 +33,26 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WORDS = re.compile(r"[a-z]{4,}|[A-Z]{6,}")
 _PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_NUMBER = re.compile(r"(?:0x)?[0-9a-fA-F]+|(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NUMBER = re.compile(
+    r"(?:0x)?[0-9a-fA-F]+"
+    r"|(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+)
 _NUMBERS = re.compile(r"[0-9]+")
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z]).*[0-9].*", re.DOTALL)
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
-_ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2|bcrypt|scrypt")
-_OF_ALGORITHM = re.compile(r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int|ntlm)v?[-_]?\d[-_\d]{0,8}[a-z]{0,5}\d?")
+_ALGORITHM = re.compile(
+    r"(?i)25519|[xd]448|pkcs|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2"
+    r"|bcrypt|scrypt"
+)
+_OF_ALGORITHM = re.compile(
+    r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int"
+    r"|ntlm)v?[-_]?\d[-_\d]{0,8}[a-z]{0,5}\d?"
+)
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
-_CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|[.:=%]{2}|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
+_OPERATOR = re.compile(r"[.:=%]{2}")
+_CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
 _CHOSEN = re.compile(r"[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[_@!.#$-]?\d{2,8}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}")
 _INDEXED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\[-?\w+\](?:\.[A-Za-z_]\w*)*)+")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
@@ -155,12 +167,12 @@ def looks_chosen(value: str) -> bool:
 
 def looks_chosen_unquoted(value: str) -> bool:
     """Say the same of a value without quotes, which in source can be a variable: ``password1``, ``Optional1``."""
-    if not looks_chosen(value):
+    if not looks_chosen(value) or _INDEXED.fullmatch(value):
         return False
     if is_jumbled(value):
-        return _INDEXED.fullmatch(value) is None
+        return True
     if _is_in_pieces(value) and not is_name(value):
-        return _INDEXED.fullmatch(value) is None and _OWN_NAME.search(value) is None
+        return _OWN_NAME.search(value) is None
     if _DOTTED.fullmatch(value):
         return False
     if not reads_as_words(value):
@@ -170,20 +182,27 @@ def looks_chosen_unquoted(value: str) -> bool:
 
 
 def stands_out(value: str) -> bool:
-    """Say whether a literal looks like a password wherever it stands: letters and numbers, and neither name nor code."""
+    """Say whether a text looks like a password wherever it stands: letters and numbers, no name and no code."""
     if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or not any(one.isdigit() for one in value):
         return False
     if _CODE.search(value) or _ALGORITHM.search(value) or _NUMBER.fullmatch(value):
         return False
     if is_jumbled(value):
         return True
-    if _OWN_NAME.search(value):
+    if _OPERATOR.search(value) or _OWN_NAME.search(value):
         return False
-    if _CHOSEN.fullmatch(value):
-        return True
+    return _CHOSEN.fullmatch(value) is not None or _is_no_name(value)
+
+
+def _is_no_name(value: str) -> bool:
     if _DOTTED.fullmatch(value) or is_name(value):
         return False
     return _is_in_pieces(value) or not (reads_as_words(value) or value.replace("_", "").replace("-", "").isalnum())
+
+
+def is_value(value: str) -> bool:
+    """Say whether what follows ``name=`` within a line is a password, and neither a word nor code."""
+    return stands_out(value) or looks_chosen_unquoted(value)
 
 
 def is_loud(value: str) -> bool:
@@ -192,10 +211,10 @@ def is_loud(value: str) -> bool:
 
 
 def is_loud_alone(value: str) -> bool:
-    """Say the same of a value that nothing names, so that it must be the louder: ``joe:k3!Zq…``."""
-    if not is_loud(value) or len(value) < _LEAST_ALONE or _MIXED.fullmatch(value) is None or is_wordy(value):
+    """Say whether a value that nothing names stands out, and has letters of both cases: ``joe:k3!Zq…``."""
+    if not stands_out(value) or len(value) < _LEAST_ALONE or _MIXED.fullmatch(value) is None or is_wordy(value):
         return False
-    return is_jumbled(value) or not value.isalnum()
+    return _is_in_pieces(value) and _CHOSEN.fullmatch(value) is None
 
 
 def is_password(value: str) -> bool:
@@ -221,12 +240,7 @@ def is_option(value: str) -> bool:
 
 def is_scrambled_password(value: str) -> bool:
     """Say whether a value that follows its name after a space alone is a password, and not a word of a sentence."""
-    return (
-        looks_chosen(value)
-        and _is_in_pieces(value)
-        and not reads_as_words(value.rstrip("."))
-        and not is_name(value)
-    )
+    return looks_chosen(value) and _is_in_pieces(value) and not reads_as_words(value.rstrip(".")) and not is_name(value)
 
 
 def is_credential(value: str) -> bool:

@@ -51,7 +51,11 @@ def excerpt(data: bytes, words: re2._Regexp) -> Excerpt:
 def _below(data: bytes, word: int, line_end: int) -> int:
     """Give where the lines end that can belong to a line: none if it is a sentence or a whole statement."""
     rest = data[word : min(line_end, word + _LONGEST_REST)].rstrip()
-    if rest.endswith(_ENDS) or rest.count(b" ") > _MOST_SPACES or len(rest) == _LONGEST_REST:
+    if (
+        (rest.endswith(_ENDS) and not _is_of_columns(rest))
+        or rest.count(b" ") > _MOST_SPACES
+        or len(rest) == _LONGEST_REST
+    ):
         return line_end
     end = line_end
     for _ in range(_LINES_AFTER):
@@ -60,3 +64,8 @@ def _below(data: bytes, word: int, line_end: int) -> int:
             return len(data)
         end = found
     return end
+
+
+def _is_of_columns(rest: bytes) -> bool:
+    """Say whether a line ends like ``INSERT INTO t (name, password, age)``, whose values come below."""
+    return rest.endswith(b")") and b"," in rest and b"(" not in rest

@@ -48,7 +48,8 @@ FORMS = (
     Rule("mailchimp-key", "-us[0-9]", rf"{START}([0-9a-f]{{32}}-us[0-9]{{1,2}})\b"),
     Rule("brevo-key", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
     Rule("telegram-bot-token", ":AA", r"(?:\b|bot)([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
-    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}", r"(?:\b|bot)[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
+    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}",
+        r"(?:\b|bot)[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
     Rule("discord-webhook", "/api/webhooks/", (
         r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
     Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
@@ -63,6 +64,8 @@ FORMS = (
     near("heroku-key", "heroku", UUID),
     near("cloudflare-token", "(?:cloudflare|cf_api|cf_token)", "(?:[A-Za-z0-9_-]{40}|[0-9a-f]{37})"),
     near("agora-certificate", "app_?certificate", "[0-9a-f]{32}"),
+    Rule("ethereum-key", "(?i)accounts|wallet|deployer|signer", (
+        r"(?i)(?:accounts|wallet|deployer|signer)[^\n]{0,60}?[^0-9a-f](?:0x)?([0-9a-f]{64})\b")),
     near("salt", "(?:hash_|password_?|nonce_|auth_|secure_|logged_in_)salt", "[^\\s\"'`]{32,}", looks_random),
     near("datadog-key", "(?:datadog|dd_api|dd_app)", "[0-9a-f]{32}(?:[0-9a-f]{8})?"),
     Rule("new-relic-key", "NR(?:AK|II|AA|JS|IQ|RA)-|NRAL", (

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import re2
 
 from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_example, is_scrambled, looks_random
+from cco_sidecar.core.context.secretlabels import DETACHED, LABEL, NO_LABEL, NOT_ALONE, OWN_LABEL, VENDOR
 
 NAME = "high-entropy"
 
@@ -46,7 +47,26 @@ _PIECES = re.compile(rb"A?a+|A+|0+")
 _TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-"
 _DIGITS = re.compile(rb"0+")
 # What files of pictures, fonts, archives and programs begin with, in base64.
-_PICTURES = (b"iVBORw0KGgo", b"R0lGOD", b"/9j/", b"UklGR", b"Qk0", b"d09GM", b"d09G", b"AAEAAAA", b"T1RUTw", b"JVBERi0", b"UEsDB", b"H4sIA", b"AGFzbQ", b"PHN2Zy", b"PD94bWw", b"SUkq", b"TVqQ", b"f0VMRg")
+_PICTURES = (
+    b"iVBORw0KGgo",
+    b"R0lGOD",
+    b"/9j/",
+    b"UklGR",
+    b"Qk0",
+    b"d09GM",
+    b"d09G",
+    b"AAEAAAA",
+    b"T1RUTw",
+    b"JVBERi0",
+    b"UEsDB",
+    b"H4sIA",
+    b"AGFzbQ",
+    b"PHN2Zy",
+    b"PD94bWw",
+    b"SUkq",
+    b"TVqQ",
+    b"f0VMRg",
+)
 _SVG_PATH = re.compile(rb"[MmLlHhVvCcSsQqTtAaZz0-9-]+")
 _PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh", *_PICTURES)
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-f]+|[0-9A-F]+)")
@@ -60,50 +80,6 @@ _PREFIX_OF_HASH = re.compile(
     r"(?i)sha|md5|hash|digest|commit|rev|build|chunk|git|blob|etag|cache|img|image|file|blake|crc|id$|uuid|test|abi|arg"
 )
 
-_LABEL = re2.compile(
-    rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization|\bcookie|\bwallet"
-    rb"|\bmnemonic|\bpepper\b|\blogin\s|sess(?:ion)?[_-]?(?:id|key|token|secret)\b|csrf|xsrf|hmac"
-    rb"|connection_?string|\bdsn\b"
-    rb"|(?:\b|_)pat(?:[^a-z]|$)|\botp|\btotp|\bseed|api-?key|private|encrypt|access(?:[^a-z]|$)|\bapi[\"']?\s*[=:])"
-    rb"|[kK]eys?(?:[^a-z]|$)|KEYS?(?:[^A-Z]|$)|(?i:keys?)[\"' \t:=]|[aA]uth(?:[^a-z]|$)|AUTH(?:[^A-Z]|$)"
-    rb"|[cC]reds?(?:[^a-z]|$)|[lL]ogin[\"']?\s*[=,]|(?:[cC]lient|[aA]pi|[sS]earch)\(|\bsas\b|Pass(?:[^a-z]|$)|[_-]pass\b|PASS"
-)
-_VENDOR_WORDS = (
-    "abuseipdb adafruit alchemy algolia amplitude apify apollo asana assemblyai auth0 baremetrics beamer bitly "
-    "bittrex calendly campaignmonitor chargebee checkout clearbit clickup cloudflare cloudinary cloudsmith codacy "
-    "codeclimate codecov coinbase coinmarketcap coveralls crowdin cypress datadog deepgram deepl deepseek "
-    "digicert discord docusign elevenlabs etherscan fastly finicity finnhub flickr freshbooks freshdesk geocod "
-    "gitter gocardless heroku honeycomb hubspot hunter infura intercom ipinfo jumpcloud kraken kucoin lastfm "
-    "livekit lokalise looker mailchimp mailgun mapbox mattermost messagebird mistral mixpanel monday nasa netlify "
-    "newrelic nightfall nytimes okta onfido openai openweather opsgenie optimizely pagerduty pastebin paypal "
-    "pinecone pingdom pipedrive plaid postmark pubnub pusher rapidapi razorpay recaptcha rollbar runway scaleway "
-    "segment sendbird sendgrid sendinblue sentry shodan shutterstock smtp2go snyk sonar spotify squarespace "
-    "statuspage storyblok stytch sumologic surge tavily telnyx thingsboard todoist trello twilio twitch twitter "
-    "typeform unsplash virustotal vonage wandb weather weatherbit webex wepay woocommerce yelp youtube zendesk "
-    "zoho zoom"
-)
-_VENDOR = re2.compile(
-    rb"(?i)(?:"
-    + "|".join(_VENDOR_WORDS.split()).encode()
-    + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\(|\s-[a-z][ \t])\s*[\"'`]?$"
-)
-_OWN_LABEL = re2.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
-_NO_LABEL = re2.compile(
-    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b"
-    rb"|public|\bpub|cert"
-    rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace"
-    rb"|version|keyword"
-    rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:[a-z]+/|base64,|charset|alphabet"
-    rb"|signature|tokeniz|tree |object|websocket|algorithm|://"
-)
-_NOT_ALONE = re2.compile(
-    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|public|\bpub|cert|thumbprint|h1:|ssh-|ecdsa"
-    rb"|data:|base64,|charset|alphabet|signature|mappings|salt|nonce|\bsig\b|encoded|websocket|://[^\s\"'<>?]*$"
-    rb"|(?-i:[a-z]I|_i|\bi|\bI|_I|[A-Z]I)[dD](?:entifier)?s?[\"']?\s*(?:[:=]|=>)\s*[\"'\[(b]*$"
-)
-_DETACHED = re2.compile(
-    rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$"
-)
 _PARTS_BEFORE = re.compile(rb"(?<![A-Za-z0-9_.-])(?:[A-Za-z0-9_-]{5,100}\.)+\Z")
 _PARTS_AFTER = re.compile(rb"(?:\.[A-Za-z0-9_-]{5,})+")
 _BREAK = re.compile(rb"[@#/]\s*$")
@@ -114,6 +90,7 @@ _BASE64_LINE = re.compile(rb"[\s\"'+>#,;b(\\-]*[A-Za-z0-9+/_-]{40,}=*(?:\\n)?[\s
 def guesses(data: bytes, known: Iterable[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
     """Give where the text, in UTF-8, has what looks like a secret of no known form, and is not ``known`` as one."""
     blocks = sorted((*_public_blocks(data), *known))
+    ends = {end for _, end in blocks}  # a form says better than a guess where its secret begins
     looked_at = 0
     for match in _CANDIDATE.finditer(data):
         start, end = match.span()
@@ -122,7 +99,7 @@ def guesses(data: bytes, known: Iterable[tuple[int, int]] = ()) -> Iterator[tupl
         start -= _token_bytes_before(data, start)
         looked_at = end = end + _token_bytes_after(data, end)
         start += _body(data[start:end])
-        if _is_secret(data, start, end, data[start:end]):
+        if end not in ends and _is_secret(data, start, end, data[start:end]):
             yield start - _parts_before(data, start), end + _parts_after(data, end)
 
 
@@ -167,14 +144,12 @@ def _body(token: bytes) -> int:
     """Give where a token begins that has its own label before it: ``acme-secret-3f2a…``."""
     if b"_" not in token and b"-" not in token:
         return 0
-    found = _OWN_LABEL.match(token)
+    found = OWN_LABEL.match(token)
     return found.end() if found else 0
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
-    if not _LEAST <= len(token) <= _MOST or token.startswith(_INTEGRITY):
-        return False
-    if start > 3 and data[max(0, start - 8) : start].endswith(_OF_CHECKSUMS):
+    if _is_checksum(data, start, token) or not _LEAST <= len(token) <= _MOST:
         return False
     classes = token.translate(_PARTS)
     pieces = len(_PIECES.findall(classes))
@@ -182,14 +157,17 @@ def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
     if pieces > 1 and pieces * 5 < len(token) and not _is_long_behind_sign(token) and not _HEX_BYTES.fullmatch(token):
         return False
     text = token.decode()
-    letters = classes.count(b"a") + classes.count(b"A")
-    if letters < 2 or common_pairs(text) >= _MOST_BESIDE_A_LABEL or token.startswith(_PUBLIC):
+    if classes.count(b"a") + classes.count(b"A") < 2 or common_pairs(text) >= _MOST_BESIDE_A_LABEL:
         return False
-    if not is_no_example(text) or _SVG_PATH.fullmatch(token):
+    if token.startswith(_PUBLIC) or _SVG_PATH.fullmatch(token) or not is_no_example(text):
         return False
-    if _speaks_for_itself(data, start, end, text):
-        return True
-    return _can_be_secret(text, classes) and _is_labelled(data, start, end)
+    return _speaks_for_itself(data, start, end, text) or (
+        _can_be_secret(text, classes) and _is_labelled(data, start, end)
+    )
+
+
+def _is_checksum(data: bytes, start: int, token: bytes) -> bool:
+    return token.startswith(_INTEGRITY) or data[max(0, start - 8) : start].endswith(_OF_CHECKSUMS)
 
 
 def _is_long_behind_sign(token: bytes) -> bool:
@@ -257,7 +235,7 @@ def _is_prefixed(text: str) -> bool:
 def _is_named_as_data(data: bytes, start: int) -> bool:
     """Say whether words before it on the line say that it is a hash, a public key or the like."""
     line = data.rfind(b"\n", max(0, start - _BEFORE), start) + 1 or max(0, start - _BEFORE)
-    return _NOT_ALONE.search(data[line:start]) is not None
+    return NOT_ALONE.search(data[line:start]) is not None
 
 
 def _is_among_lines_of_data(data: bytes, start: int, end: int) -> bool:
@@ -280,19 +258,19 @@ def _is_labelled(data: bytes, start: int, end: int) -> bool:
     before = data[line:start]
     if _BREAK.search(before) or _FILE_ENDING.match(data, end):
         return False
-    if _has_label(before) or (_VENDOR.search(before) and not _NO_LABEL.search(before)):
+    if _has_label(before) or (VENDOR.search(before) and not NO_LABEL.search(before)):
         return True
-    if _DETACHED.search(before) is None or _NO_LABEL.search(before):
+    if DETACHED.search(before) is None or NO_LABEL.search(before):
         return False
     return _has_label(data[max(0, start - _ABOVE) : line].rpartition(b"}")[2])
 
 
 def _has_label(text: bytes) -> bool:
-    found = list(_LABEL.finditer(text))
+    found = list(LABEL.finditer(text))
     if not found:
         return False
     # "cache_key", "public key": what makes it no secret can stand before the word, too.
-    return _NO_LABEL.search(text[max(0, found[-1].start() - 12) :]) is None
+    return NO_LABEL.search(text[max(0, found[-1].start() - 12) :]) is None
 
 
 def _public_blocks(data: bytes) -> list[tuple[int, int]]:

@@ -13,15 +13,18 @@ from cco_sidecar.core.context.secretrule import with_room
 
 NAME = "secret"
 WORDS = (
-    r"(?i)pass(?:w(?:or)?d|phrase|code|wort|w\b|[^a-z\n])|pwd|rootpw|secret|api_?key|token|credential|security_?key|hmac"
+    r"(?i)pass(?:w(?:or)?d|phrase|code|wort|w\b|[^a-z\n])|pwd|rootpw|secret|api_?key|token|credential|security_?key"
+    r"|hmac"
     r"|psk|community[ \t]|(?:private|access|signing|encryption|product)[_-]?key|log_?in\w*[(:]|sign_?in\w*\(|logon\w*\("
     r"|auth(?:enticate)?\w*\(|connect\(|contrase|mot_de_passe|kennwort|[ \t]key[ \t]"
+    r"|bcrypt|\bhash\w*\(|\bauth(?:_[a-z_]*|s)?[\"']?[ \t]*[=(]|create[-_]?(?:admin|user|superuser)\b"
     r"|basic[ _-]?auth|wifi\.begin|cwjap|createuser|\bpw[ \t:]|[_ .]salt\b|\bpepper\b"
 )
 """What says that a line is of secrets."""
 
 _HEADER = r"(?im)^[\w \"'*`.,;|\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'*`.,;|\t-]*$"
-_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}".encode(), with_room())
+_SQL = r"(?i)insert\s+into\b[^\n]*(?:passw|secret|token|pwd)"
+_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}|{_SQL}".encode(), with_room())
 _PLACE = re.compile(WORDS.replace(r"w\b|[^a-z\n]", r"w\b|(?![a-z])"))
 _LITERALS = tuple(
     map(
@@ -40,7 +43,12 @@ _OF_DATA = re.compile(r"(?i)integrity|sha[0-9]+[-:=]|\bh1:|checksum|narHash|fing
 _LONGEST_LINE = 2000
 _FARTHEST = 60
 _SEPARATOR = re.compile(r"[,;\t|]")
-_COLUMN = re.compile(r"(?i)[\"' *`]*[\w .-]*(?:passw(?:or)?d|passphrase|secret|token|api[ _-]?key|pwd|pin)[\w .-]*[\"' *`]*")
+_COLUMN = re.compile(
+    r"(?i)[\"' *`]*[\w .-]*(?:passw(?:or)?d|passphrase|secret|token|api[ _-]?key|pwd|pin)[\w .-]*[\"' *`]*"
+)
+_INSERT = re.compile(r"(?i)insert\s+into\b")
+_ROWS = re.compile(r"(?is)[^;]*?insert\s+into\b[^;]*?\bvalues\b[^;]*")
+_DIGIT = re.compile(r"[0-9]")
 _SPACE = re.compile(r"\s")
 _HEADING = re.compile(r"[\w \"'*`.()#-]*")
 _MOST_ROWS = 500
@@ -58,8 +66,11 @@ def standing_out(data: bytes) -> Iterator[tuple[int, int]]:
         if line_end - line_start > _LONGEST_LINE or (found.start() - line_start >= _LONGEST_LINE):
             continue
         text = data[line_start:line_end].decode("latin-1")  # so that places in it are places in the bytes
-        for start, end in _on_line(text):
-            yield line_start + start, line_start + end
+        if _DIGIT.search(text):
+            for start, end in _on_line(text):
+                yield line_start + start, line_start + end
+        if _INSERT.search(text):
+            yield from _in_row(data, line_start)
         if _SEPARATOR.search(text):
             yield from _in_column(data, text, line_end)
 
@@ -76,6 +87,15 @@ def _on_line(text: str) -> Iterator[tuple[int, int]]:
             value = found[0].rstrip(".:")
             if _is_bare(value):
                 yield found.start(), found.start() + len(value)
+
+
+def _in_row(data: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """Give the passwords in the rows that a statement of SQL writes: ``INSERT INTO t (name, password) VALUES (…)``."""
+    found = _ROWS.match(data[start : start + _LONGEST_LINE].decode("latin-1"))
+    for literal in _LITERALS[:2] if found else ():
+        for value in literal.finditer(found[0] if found else ""):
+            if stands_out(value[1]):
+                yield start + value.start(1), start + value.end(1)
 
 
 def _is_value(value: str) -> bool:

@@ -3,13 +3,14 @@
 from cco_sidecar.core.context.secretchecks import (
     has_random_rest,
     is_credential,
+    is_key_block,
     is_loud,
     is_loud_alone,
-    is_key_block,
     is_option,
     is_password,
     is_scrambled_password,
     is_user_and_password,
+    is_value,
     looks_chosen,
     looks_chosen_unquoted,
     looks_random,
@@ -21,7 +22,9 @@ from cco_sidecar.core.context.secretrule import ASSIGN, HEX, QUOTE, UUID, Rule
 
 _URL_TRIGGER = r"://[^\s\"'`<>]*@"
 
-_PAIR_TRIGGER = r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]+:[^\s:/\"'`<>(){}\[\],;|]*[0-9][^\s:/\"'`<>(){}\[\],;|]*(?:[\s\"'`)]|$)"
+_PAIR_TRIGGER = (
+    r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]+:[^\s:/\"'`<>(){}\[\],;|]*[0-9][^\s:/\"'`<>(){}\[\],;|]*(?:[\s\"'`)]|$)"
+)
 _END = r"-?-----END "
 _BODY = r"(?:[^-]|-{1,4}[^-])*?"
 _GAP = r"(?:\s|\\{1,3}[nr]|[\"'+>#,\\-]){1,40}"
@@ -46,7 +49,7 @@ _QUOTED = (
     r"(?:\\{0,3}\"((?:[^\"\s\\]|\\[^\snrt]){%d,}?)\\{0,3}\"|\\{0,3}'((?:[^'\s\\]|\\[^\snrt]){%d,}?)\\{0,3}'"
     r"|`([^`\s\\]{%d,})`)"
 )
-_BARE = r"[^\s\"'`,;(){}\[\]<>$]"
+_BARE = r"[^\s\"'`,;(){}\[\]<>]"
 _OPTION = rf"[ \t]*[= \t:]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{4,}})"
 _LEAD = r"(?m)^[ \t>#*/+-]*"
 
@@ -63,11 +66,13 @@ _BLOCKS = (
         r"Private-Lines: [0-9]+((?:\s+[A-Za-z0-9+/=]{16,})+(?:\s+Private-MAC: [0-9a-f]{20,})?)")),
     Rule("jwk", "\"(?:d|p|q|dp|dq|qi|k)\\\\{0,3}\"", (
         r"\"(?:d|p|q|dp|dq|qi|k)\\{0,3}\"\s*:\s*\\{0,3}\"([A-Za-z0-9_-]{20,})\\{0,3}\""), looks_random),
-    Rule("password-hash", r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5|P|H)\$", (
+    Rule("password-hash", r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5"
+        r"|P|H)\$", (
         r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5)\$"
         r"[A-Za-z0-9./+$=,_-]{20,}")),
     Rule("password-hash", "(?i)pbkdf2|scrypt|argon2|SCRAM-SHA", (
-        r"(?i)(?:(?:pbkdf2|scrypt|argon2|bcrypt)[\w.]*[$.:][0-9]{1,8}|SCRAM-SHA-[0-9]+)[$.:]([A-Za-z0-9./+$=:-]{24,})")),
+        r"(?i)(?:(?:pbkdf2|scrypt|argon2|bcrypt)[\w.]*[$.:][0-9]{1,8}|SCRAM-SHA-[0-9]+)[$.:]([A-Za-z0-9./+$=:-]{24,})"
+        r"")),
     Rule("ansible-vault", r"\$ANSIBLE_VAULT;", r"\$ANSIBLE_VAULT;[^\n]{0,80}((?:(?:\s|\\n)+[0-9a-f]{30,})+)"),
     Rule("rsa-key-value", "<(?:D|P|Q|DP|DQ|InverseQ)>", r"<(?:D|P|Q|DP|DQ|InverseQ)>\s*([A-Za-z0-9+/=]{20,})\s*</"),
 )  # fmt: skip
@@ -129,17 +134,22 @@ _PLACES = (
     Rule("authorization", "(?i)digest username", (
         r"(?i)digest username=[^\n]{0,400}?response=\\{0,3}\"?([0-9a-f]{32,})")),
     Rule("password", "(?i)chpasswd|mech_list|saslpasswd", (
-        r"(?i)(?:chpasswd|mech_list|saslpasswd)[^\n]*\n(?:[^\n]*\n){0,5}?[ \t+-]*[\w.@-]+:([^\s\[]\S{5,})[ \t\r]*(?:\n|$)"), looks_chosen),
+        r"(?i)(?:chpasswd|mech_list|saslpasswd)[^\n]*\n(?:[^\n]*\n){0,5}?[ \t+-]*[\w.@-]+:([^\s\[]\S{5,})[ \t\r]*(?:"
+        r"\n|$)"), looks_chosen),
     Rule("password", "(?i)connect[ \t]+\\w+/", r"(?i)connect[ \t]+\w+/([^\s@\"']{3,})@", is_password),
-    Rule("password", "(?i)user[ \t]+\\S+[ \t]+on[ \t]", r"(?i)user[ \t]+\S+[ \t]+on[ \t][^\n>]{0,80}>(\S{4,})", is_password),
+    Rule("password", "(?i)user[ \t]+\\S+[ \t]+on[ \t]",
+        r"(?i)user[ \t]+\S+[ \t]+on[ \t][^\n>]{0,80}>(\S{4,})", is_password),
     Rule("password", "(?i)(?:add_?user|change_password|useradd|^user)[ \t]", (
-        r"(?im)(?:add_?user|change_password|authenticate_user|^user)[ \t]+[\w.@-]+[ \t]+([^\s\"'`;|&>$-][^\s\"'`;|&>]{5,})"
+        r"(?im)(?:add_?user|change_password|authenticate_user|^user)[ \t]+[\w.@-]+[ \t]+([^\s\"'`;|&>$-][^\s\"'`;"
+        r"|&>]{5,})"
         r"[ \t\r]*(?:[;&|\n]|$)"), looks_chosen),
     Rule("password", r"\$\{[\w.-]*(?:pass|secret|token|key)", (
         r"(?i)\$\{[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*:[-=?]?([^\s${}]{4,})\}"), looks_chosen),
     Rule("password", (
-        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]*[\"'`>]?[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n"), (
-        r"(?im)^[ \t#>*+-]*[\"'`<]?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]{0,20}[\"'`>]?"
+        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]*[\"'`>]?[ \t]*[:=]?[ \t]*["
+        r"|>]?[+-]?[ \t\r]*\n"), (
+        r"(?im)^[ \t#>*+-]*[\"'`<]?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key"
+        r"|pwd)[\w.]{0,20}[\"'`>]?"
         r"[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n(?:[ \t+-]*V [0-9]+\r?\n)?[ \t+>-]*(?:<[\w:]+>)?[\"'`]?"
         r"([^\s\"'`<>]{8,})[\"'`]?(?:</[\w:]+>)?[ \t\r]*(?:\n|$)"), stands_out),
     Rule("password", r"(?i)(?:password|pwd)=\{", r"(?i)(?:password|pwd)=\{([^{}\s]{4,})\}(?:;|\"|'|$)", is_password),
@@ -150,7 +160,8 @@ _PLACES = (
         rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
     Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
         r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
-    Rule("password", "md5[ \t]|community", r"\bmd5[ \t]+(?:[0-9][ \t]+)?([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)", stands_out),
+    Rule("password", "md5[ \t]|community",
+        r"\bmd5[ \t]+(?:[0-9][ \t]+)?([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)", stands_out),
     Rule("password", "machine|login", r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
 )  # fmt: skip
 
@@ -165,21 +176,27 @@ _NAMED = (
         rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})"), is_scrambled_password),
     Rule("password", "(?i)passw(?:or)?d", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
-    Rule("password", r"[ \t]-[uUx][^\n]*[ \t]-[pPA]", (
-        rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
+    Rule("password", r"[ \t]-[uUxl][^\n]*[ \t]-[pPA]", (
+        rf"[ \t]-[uUxl][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"),
+        is_option),
     Rule("url-path-key", r"://[^\s]*/(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/", (
-        r"://[\w.-]+/(?:[\w.~%-]+/)*(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/([A-Za-z0-9_-]{20,})"), has_random_rest),
+        r"://[\w.-]+/(?:[\w.~%-]+/)*(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/([A-Za-z0-9_-]{20,})"),
+        has_random_rest),
     Rule("url-parameter", "[?&][A-Za-z_-]+=[0-9a-f]{8}", (
-        r"[?&](?:app_?id|app|client|user|uid|u|account|site|license|lic|project|x|a|k|s|t|p)=([0-9a-f]{32,64})(?:[&#\s\"'`)<>]|$)")),
+        r"[?&](?:app_?id|app|client|user|uid|u|account|site|license|lic|project|x|a|k|s|t"
+        r"|p)=([0-9a-f]{32,64})(?:[&#\s\"'`)<>]|$)")),
     Rule("password", _PAIR_TRIGGER, (
         r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]{2,60}:([^\s:/\"'`<>(){}\[\],;|]{8,40})(?:[\s\"'`)]|$)"), is_loud_alone),
-    Rule("password", "(?i)(?:auth|credential|login|session|account|user)[^\n]*[\w.@-] ?/ ?\S", (
-        r"(?i)(?:auth|credential|login|session|account|user)[^\n]{0,60}?[ \t(:\"'`][\w.@-]{2,40} ?/ ?([^\s/\"'`<>(),;|]{7,64})"), stands_out),
+    Rule("password", "(?i)(?:auth|credential|login|session|account|user)[^\n]*[\\w.@-][`\"']? ?/ ?\\S", (
+        r"(?i)(?:auth|credential|login|session|account|user)[^\n]{0,60}?[ \t(:\"'`][\w.@-]{2,40}[`\"']? ?/ ?[`\"']?(["
+        r"^\s/\"'`<>(),;|]{7,64})"), stands_out),
     Rule("password", _PAIR_TRIGGER, (
         r"(?m)^(?:[+>-][ \t]*)?[a-z][\w.@-]{1,40}:([^\s:/\"'`<>(){}\[\],;|]{8,40})[ \t\r]*$"), stands_out),
     Rule("password", "auth-user-pass", r"<auth-user-pass>\s*\S+\s+([^\s<]{4,})", is_password),
-    Rule("password", r"[ \t]\*[ \t]", r"(?m)^[ \t+-]*\"?[\w.@-]+\"?[ \t]+\*[ \t]+\"?([^\s\"]{4,})\"?[ \t]+\*", looks_chosen),
-    Rule("otp-secret", "(?i)otp|[^a-z][2m]fa", r"(?i:otp|[^a-z][2m]fa)\w{0,20}[\"']?[ \t]*[=:][ \t]*[\"']?([A-Z2-7]{16,})\b"),
+    Rule("password", r"[ \t]\*[ \t]",
+        r"(?m)^[ \t+-]*\"?[\w.@-]+\"?[ \t]+\*[ \t]+\"?([^\s\"]{4,})\"?[ \t]+\*", looks_chosen),
+    Rule("otp-secret", "(?i)otp|[^a-z][2m]fa", r"(?i:otp|[^a-z][2m]fa)\w{0,20}[\"']?[ \t]*[=:][ \t]*[\"']?([A-Z2-7]{1"
+        r"6,})\b"),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
@@ -200,14 +217,23 @@ _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
         rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
-    Rule("password", "(?i)<[^\n<>]*(?:pass|pwd|pw)", (
-        rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass"
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i){_SECRET}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
+        rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}([^\s\"'`{{}}<>]{{8,}}){QUOTE}"), stands_out),
+    Rule("password", "(?i)<[^\n<>]*(?:pass|pwd|pw|secret|token|api_?key)", (
+        rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass|secret|token|api_?key"
         rf"|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
     Rule("password", "(?i)app.?password|passw", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}")),
     Rule("secret", f"(?i){_SECRET}[\\w.-]*=", (
         rf"(?i)(?:^|[\s\"'`;&(|,?$-])[\w.-]*(?:{_SECRET}|api_?key|pass|pwd)[\w.-]*=({_BARE}{{8,}})"
-        rf"(?:[\s\"'`,;)\]}}>&|\\]|$)"), stands_out),
+        rf"(?:[\s\"'`,;)\]}}>&|\\]|$)"), is_value),
+    Rule("password", "(?i)[;\"'] ?(?:password|pwd) ?=", (
+        r"(?i)[;\"'][ \t]*(?:password|pwd)[ \t]*=[ \t]*([^;\"'\s{}()]{4,})[;\"']"), is_password),
+    Rule("command-option", "[ \t]-u[ \t]", (
+        rf"[ \t]-u[ \t]+{QUOTE}?[\w.@-]+:([^\s\"'`$<>{{}}|&;/]{{8,}}){QUOTE}?"), looks_random),
+    Rule("url-path-key", "/rest/[0-9]", r"/rest/[0-9]+/([a-z0-9]{12,})/", looks_random),
+    Rule("signature", "(?i)signature=[0-9a-f]{8}", r"(?i)signature=([0-9a-f]{64})\b"),
     Rule("command-option", "(?i)net[ \t]+user|net1?\\.exe", (
         rf"(?i)\bnet1?(?:\.exe)?[ \t]+user[ \t]+\S+[ \t]+({_BARE}{{6,}})"), looks_chosen),
     Rule("command-option", f"[ \t]-[a-zA-Z][ \t=]+{QUOTE}?{HEX}{{8}}", (

@@ -1,5 +1,6 @@
 """Secrets found inside text, replaced by ``[REDACTED:<rule>]``; in time linear in the text, for anyone may write it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,6 +20,8 @@ from cco_sidecar.core.context.secretrules import LINES, WHOLE
 _ROUNDS = 4
 _DEEPEST = 64
 _MARK = "[REDACTED:"
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+_LONG_WORD = re.compile(r"[A-Za-z0-9_.-]{16}")
 
 
 @frozen
@@ -43,6 +46,26 @@ def redact(text: str) -> tuple[str, Counter[str]]:
         counts.update(span.rule for span in spans)
         data = _replaced(data, spans)
     return (data.decode("utf-8", "surrogatepass") if counts else text), counts
+
+
+def redact_name(name: str) -> str:
+    """Replace what has a known form in the name of a file.
+
+    The name is what a file is asked for by, so nothing is guessed in it.
+    """
+    if _LONG_WORD.search(name) is None:
+        return name
+    ending = _ENDING.search(name)  # what tells the kind of a file is no part of a token
+    data = name[: ending.start() if ending else len(name)].encode("utf-8", "surrogatepass")
+    spans = _disjoint(_Span(start, end, rule.name) for rule, start, end in _of_form(data))
+    if not spans:
+        return name
+    return _replaced(data, spans).decode("utf-8", "surrogatepass") + (ending[0] if ending else "")
+
+
+def redactions_in(text: str | bytes) -> int:
+    """Count what was replaced in a text that has nothing but names in it."""
+    return text.count(_MARK.encode()) if isinstance(text, bytes) else text.count(_MARK)
 
 
 def redact_value(value: object, depth: int = _DEEPEST) -> tuple[object, int]:
@@ -112,15 +135,21 @@ _WORDS = _words_of(LINES)
 
 
 def _spans(data: bytes) -> list[_Span]:
-    spans = [_Span(start, end, rule.name) for rule, start, end in _found(data, WHOLE, _WHOLE_TRIGGERS, _WHOLE_PATTERNS)]
+    spans = [_Span(start, end, rule.name) for rule, start, end in _of_form(data)]
     lines = excerpt(data, _WORDS)
     for rule, start, end in _found(lines.text, LINES, _LINES_TRIGGERS, _LINES_PATTERNS):
         if (span := lines.span(start, end)) is not None:
             spans.append(_Span(*span, rule.name))
-    spans += (_Span(*span, STANDING_OUT) for place in standing_out(lines.text) if (span := lines.span(*place)) is not None)
+    spans += (
+        _Span(*span, STANDING_OUT) for place in standing_out(lines.text) if (span := lines.span(*place)) is not None
+    )
     spans += (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
     known = [(span.start, span.end) for span in spans]
     return spans + [_Span(start, end, GUESSED) for start, end in guesses(data, known)]
+
+
+def _of_form(data: bytes) -> Iterator[tuple[Rule, int, int]]:
+    return _found(data, WHOLE, _WHOLE_TRIGGERS, _WHOLE_PATTERNS)
 
 
 def _found(
