@@ -11,6 +11,7 @@ from cco_sidecar.core.context.secrets import redact, redact_value
 from tests.core.secret_kinds_carriers import CARRIERS
 from tests.core.secret_kinds_found import FOUND
 from tests.core.secret_kinds_fresh import FRESH
+from tests.core.secret_kinds_human import HUMAN
 from tests.core.secret_kinds_known import KNOWN
 from tests.core.secret_kinds_last import LAST
 from tests.core.secret_kinds_later import LATER
@@ -27,6 +28,7 @@ CORPORA = {
     "carriers": CARRIERS,
     "found": FOUND,
     "last": LAST,
+    "human": HUMAN,
 }
 KINDS = [(corpus, kind) for corpus, kinds in CORPORA.items() for kind in kinds]
 

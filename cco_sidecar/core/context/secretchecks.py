@@ -8,7 +8,7 @@ from operator import add
 
 _MOST_LOOKED_AT = 256
 _LEAST_ENTROPY = 3.0
-_LEAST_PASSWORD_ENTROPY = 2.5
+_LEAST_PASSWORD_ENTROPY = 2.3
 _LEAST_SCRAMBLED = 16
 _LEAST_STANDING_OUT = 8
 _LEAST_ALONE = 10
@@ -53,7 +53,11 @@ _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
 _OPERATOR = re.compile(r"[.:=%]{2}")
 _CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
-_CHOSEN = re.compile(r"[A-Z]?[a-z]+(?:[A-Z][a-z]+)*[_@!.#$-]?\d{2,8}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}")
+_CHOSEN = re.compile(
+    r"(?:[A-Z]?[a-z]+|[A-Z]{3,})(?:[A-Z][a-z]+)*[_@!.#$*-]?\d{2,8}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}"
+    r"|[A-Za-z]{3,}(?:[_-][A-Za-z]{3,}){1,4}[_-]?\d{2,6}[!@#$%^&*.?]{0,3}"
+    r"|[A-Za-z]+\d[A-Za-z0-9]*[!@#*$.]\d{2,8}"
+)
 _INDEXED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\[-?\w+\](?:\.[A-Za-z_]\w*)*)+")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
@@ -171,7 +175,7 @@ def looks_chosen_unquoted(value: str) -> bool:
         return False
     if is_jumbled(value):
         return True
-    if _is_in_pieces(value) and not is_name(value):
+    if _CHOSEN.fullmatch(value) or (_is_in_pieces(value) and not is_name(value)):
         return _OWN_NAME.search(value) is None
     if _DOTTED.fullmatch(value):
         return False
@@ -192,6 +196,10 @@ def stands_out(value: str) -> bool:
     if _OPERATOR.search(value) or _OWN_NAME.search(value):
         return False
     return _CHOSEN.fullmatch(value) is not None or _is_no_name(value)
+
+
+def _is_chosen(value: str) -> bool:
+    return _CHOSEN.fullmatch(value) is not None and _OWN_NAME.search(value) is None
 
 
 def _is_no_name(value: str) -> bool:
@@ -232,7 +240,8 @@ def is_option(value: str) -> bool:
     if "/" in value or "=" in value[:-2] or not (looks_chosen(value) or is_scrambled(value)):
         return False
     return (
-        (_is_in_pieces(value) and not is_name(value))
+        _is_chosen(value)
+        or (_is_in_pieces(value) and not is_name(value))
         or not reads_as_words(value)
         or (value.isalnum() and _OWN_NAME.search(value) is None)
     )

@@ -10,22 +10,13 @@ import re2
 
 from cco_sidecar.core.context.secretchecks import is_jumbled, is_scrambled, looks_chosen, stands_out
 from cco_sidecar.core.context.secretrule import with_room
+from cco_sidecar.core.context.secretwords import OF_SECRETS
 
 NAME = "secret"
-WORDS = (
-    r"(?i)pass(?:w(?:or)?d|phrase|code|wort|w\b|[^a-z\n])|pwd|rootpw|secret|api_?key|token|credential|security_?key"
-    r"|hmac"
-    r"|psk|community[ \t]|(?:private|access|signing|encryption|product)[_-]?key|log_?in\w*[(:]|sign_?in\w*\(|logon\w*\("
-    r"|auth(?:enticate)?\w*\(|connect\(|contrase|mot_de_passe|kennwort|[ \t]key[ \t]"
-    r"|bcrypt|\bhash\w*\(|\bauth(?:_[a-z_]*|s)?[\"']?[ \t]*[=(]|create[-_]?(?:admin|user|superuser)\b"
-    r"|basic[ _-]?auth|wifi\.begin|cwjap|createuser|\bpw[ \t:]|[_ .]salt\b|\bpepper\b"
-)
-"""What says that a line is of secrets."""
-
 _HEADER = r"(?im)^[\w \"'*`.,;|\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'*`.,;|\t-]*$"
 _SQL = r"(?i)insert\s+into\b[^\n]*(?:passw|secret|token|pwd)"
-_LINE = re2.compile(rf"(?:{WORDS})[^\n]*[0-9]|[0-9][^\n]*(?:{WORDS})|{_HEADER}|{_SQL}".encode(), with_room())
-_PLACE = re.compile(WORDS.replace(r"w\b|[^a-z\n]", r"w\b|(?![a-z])"))
+_LINE = re2.compile(rf"(?:{OF_SECRETS})[^\n]*[0-9]|[0-9][^\n]*(?:{OF_SECRETS})|{_HEADER}|{_SQL}".encode(), with_room())
+_PLACE = re.compile(OF_SECRETS.replace(r"w\b|[^a-z\n]", r"w\b|(?![a-z])").encode().decode("latin-1"))
 _LITERALS = tuple(
     map(
         re.compile,
@@ -38,8 +29,9 @@ _LITERALS = tuple(
         ),
     )
 )
-_BARE = re.compile(r"(?:(?<=[\s:>=])|^)[^\s\"'`<>(){}\[\];,|\\$]{8,80}(?=[\s\",'<@]|$)")
+_BARE = re.compile(r"(?:(?<=[\s:>=\x80-\xff])|^)[^\s\"'`<>(){}\[\];,|\\$\x80-\xff]{8,80}(?=[\s\",'<@\x80-\xff]|$)")
 _OF_DATA = re.compile(r"(?i)integrity|sha[0-9]+[-:=]|\bh1:|checksum|narHash|fingerprint|ssh-(?:rsa|ed25519)")
+_NAME = re.compile(r"(?i)passw|secret|token|credential|api_?key|private_?key")
 _LONGEST_LINE = 2000
 _FARTHEST = 60
 _SEPARATOR = re.compile(r"[,;\t|]")
@@ -99,7 +91,7 @@ def _in_row(data: bytes, start: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_value(value: str) -> bool:
-    return stands_out(value) and (_PLACE.search(value) is None or is_scrambled(value))
+    return stands_out(value) and (_NAME.search(value) is None or is_scrambled(value))
 
 
 def _is_bare(value: str) -> bool:

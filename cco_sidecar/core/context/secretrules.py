@@ -158,6 +158,9 @@ _PLACES = (
         r"(?i)(?:password|secret|key)[ \t]+[0-9][ \t]+([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)")),
     Rule("secret", f"(?i){_SECRET}", (
         rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
+    Rule("command-option", "(?i)net[ \t]+use", (
+        r"(?i)\bnet[ \t]+use[ \t]+\S+[ \t]+\\\\\S+[ \t]+([^\s/*]\S{3,})[ \t]+/user"), is_password),
+    Rule("password", r"send[ \t]+\"", r"\bsend[ \t]+\"([^\"\\\s]{4,})\\r\"", looks_chosen),
     Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
         r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
     Rule("password", "md5[ \t]|community",

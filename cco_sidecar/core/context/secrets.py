@@ -13,9 +13,10 @@ from cco_sidecar.core.context.secretexcerpt import excerpt
 from cco_sidecar.core.context.secretguess import NAME as GUESSED
 from cco_sidecar.core.context.secretguess import guesses
 from cco_sidecar.core.context.secretlines import NAME as STANDING_OUT
-from cco_sidecar.core.context.secretlines import WORDS, standing_out
+from cco_sidecar.core.context.secretlines import standing_out
 from cco_sidecar.core.context.secretrule import Rule, with_room
 from cco_sidecar.core.context.secretrules import LINES, WHOLE
+from cco_sidecar.core.context.secretwords import OF_LINES
 
 _ROUNDS = 4
 _DEEPEST = 64
@@ -120,18 +121,11 @@ def _compiled(rule: Rule) -> re2._Regexp:
     return re2.compile(rule.pattern.encode("ascii"))
 
 
-def _words_of(rules: Sequence[Rule]) -> re2._Regexp:
-    """Compile what finds a trigger of any of the rules, or another word that speaks of secrets."""
-    triggers = dict.fromkeys((*(rule.trigger for rule in rules), WORDS))
-    grouped = (f"(?i:{one[4:]})" if one.startswith("(?i)") else one for one in triggers)
-    return re2.compile("|".join(grouped).encode("ascii"), with_room())
-
-
 _WHOLE_TRIGGERS = _trigger_set(WHOLE)
 _WHOLE_PATTERNS = [_compiled(rule) for rule in WHOLE]
 _LINES_TRIGGERS = _trigger_set(LINES)
 _LINES_PATTERNS = [_compiled(rule) for rule in LINES]
-_WORDS = _words_of(LINES)
+_WORDS = re2.compile(OF_LINES.encode(), with_room())
 
 
 def _spans(data: bytes) -> list[_Span]:
