@@ -7,17 +7,25 @@ import msgspec
 import pytest
 
 from cco_sidecar.core.context.request import Inquiry, PreviousOutput
-from tests.backends.test_gatherer import (
-    Gatherings,
-    commit_all,
-    contents,
-    git,
-    omitted,
-    put,
-)
+from tests.backends.test_gatherer import Gatherings, commit_all, contents, git, omitted, put
 from tests.core.secret_samples import leaked, made
 
 MARK = "[REDACTED:gitlab-token]"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    put(root, "app.py", "print('hello')\n")
+    commit_all(root, "first")
+    return root
+
+
+@pytest.fixture
+def gatherings() -> Gatherings:
+    return Gatherings()
 
 
 @pytest.fixture

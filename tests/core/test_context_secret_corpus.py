@@ -9,6 +9,7 @@ from detect_secrets.settings import default_settings
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact, redact_value
 from tests.core.secret_kinds_carriers import CARRIERS
+from tests.core.secret_kinds_crossed import CROSSED
 from tests.core.secret_kinds_found import FOUND
 from tests.core.secret_kinds_fresh import FRESH
 from tests.core.secret_kinds_human import HUMAN
@@ -29,6 +30,7 @@ CORPORA = {
     "found": FOUND,
     "last": LAST,
     "human": HUMAN,
+    "crossed": CROSSED,
 }
 KINDS = [(corpus, kind) for corpus, kinds in CORPORA.items() for kind in kinds]
 

@@ -19,6 +19,7 @@ NAME = "high-entropy"
 _LEAST = 12
 _LEAST_ALONE = 20  # shorter ones must be mixed up all the more
 _LEAST_BASE64 = 28
+_LEAST_WITH_FEW_DIGITS = 24
 _LEAST_HEX = 14
 _LEAST_PREFIXED = 30
 _MOST_ALONE = 200
@@ -31,6 +32,7 @@ _ABOVE = 320
 _MOST_COMMON_PAIRS = 0.4
 _MOST_BESIDE_A_LABEL = 0.5
 _MOST_WORDS_BESIDE_A_LABEL = 0.5
+_LONGEST_PIECE = 4  # on average; in texts of one case, which change less often, 5
 _MOST_OF_LETTERS = 0.3
 _MOST_OF_ONE_CASE = 0.2
 
@@ -181,7 +183,8 @@ def _can_be_secret(text: str, classes: bytes) -> bool:
     pieces = len(_PIECES.findall(classes))
     if pieces == 1:
         return len(text) >= _LEAST_ALONE and common_pairs(text) < _MOST_OF_LETTERS
-    return pieces * 4 > len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
+    longest = _LONGEST_PIECE + (len(text) >= _LEAST_ALONE and not (b"a" in classes and b"A" in classes))
+    return pieces * longest > len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
 
 
 def _speaks_for_itself(data: bytes, start: int, end: int, text: str) -> bool:
@@ -203,7 +206,8 @@ def _is_mixed_up(text: str) -> bool:
     classes = text.encode().translate(_PARTS)
     pieces = len(_PIECES.findall(classes))
     digits = classes.count(b"0")
-    if digits < 2 or length > _MOST_ALONE or pieces * 4 < length:
+    few = digits == 1 and length >= _LEAST_WITH_FEW_DIGITS and pieces * 9 >= length * 4
+    if (digits < 2 and not few) or length > _MOST_ALONE or pieces * 4 < length:
         return False
     if b"a" not in classes or b"A" not in classes:
         return length >= _LEAST_PREFIXED and digits > 3 and text.isalnum() and _is_of_one_case(text)

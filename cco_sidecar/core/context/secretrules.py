@@ -156,11 +156,10 @@ _PLACES = (
     Rule("command-option", "[ \t]-[pP][ \t]", rf"[ \t]-[pP][ \t]+{QUOTE}?([^\s\"'`$<>{{}}|&;]{{8,}})", is_loud),
     Rule("password", "(?i)(?:password|secret|key)[ \t]+[0-9][ \t]", (
         r"(?i)(?:password|secret|key)[ \t]+[0-9][ \t]+([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)")),
-    Rule("secret", f"(?i){_SECRET}", (
-        rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
     Rule("command-option", "(?i)net[ \t]+use", (
         r"(?i)\bnet[ \t]+use[ \t]+\S+[ \t]+\\\\\S+[ \t]+([^\s/*]\S{3,})[ \t]+/user"), is_password),
     Rule("password", r"send[ \t]+\"", r"\bsend[ \t]+\"([^\"\\\s]{4,})\\r\"", looks_chosen),
+    Rule("command-option", "http-basic", r"http-basic\S*[ \t]+\S+[ \t]+([^\s\"']{8,})", is_password),
     Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
         r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
     Rule("password", "md5[ \t]|community",
@@ -221,6 +220,8 @@ _NAMED = (
         rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
         rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
     Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i){_SECRET}[\w.-]*`[^`\n]{{1,20}}`([^`\s]{{16,}})`"), looks_random),
+    Rule("secret", f"(?i){_SECRET}", (
         rf"(?i){_SECRET}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
         rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}([^\s\"'`{{}}<>]{{8,}}){QUOTE}"), stands_out),
     Rule("password", "(?i)<[^\n<>]*(?:pass|pwd|pw|secret|token|api_?key)", (
@@ -247,6 +248,8 @@ _NAMED = (
     Rule("secret", f"(?i){_SECRET}", (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET}[\w.-]*[ \t]*(?::=|[:=])[ \t]*"
         rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
 )  # fmt: skip
 
 WHOLE = (*_BLOCKS, *FORMS)

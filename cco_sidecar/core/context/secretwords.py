@@ -1,6 +1,6 @@
 """Words of a line that say that it may be of secrets; only such lines are looked at closely."""
 
-# Letters of other scripts, so that no editor takes one for another: Polish, Swedish, Russian, Chinese, Japanese, Korean.
+# By number, for these letters look like others: Polish, Swedish, Russian, Chinese, Japanese, Korean.
 _IN_OTHER_LETTERS = (
     "has\u0142o|l\u00f6senord|(?:\u043f|\u041f)\u0430\u0440\u043e\u043b|\u5bc6\u7801|\u5bc6\u78bc|\u53e3\u4ee4"
     "|\u30d1\u30b9\u30ef\u30fc\u30c9|\ube44\ubc00\ubc88\ud638"
@@ -18,7 +18,7 @@ OF_SECRETS = (
 
 # No stars over more than a word: each that can still match doubles the states of the automaton, and its time with them.
 OF_LINES = (
-    r"(?i)pass(?:[wpc]|[^a-z\n])|pwd|pw[^a-z\n]|psk|secret|token|credential|bearer|authoriz|basic[ \t_-]"
+    r"(?i)pass(?:[wpc]|[^a-z\n])|pwd|pw[^a-z\n]|psk|secret|token|credential|bearer|authoriz|basic[ \t_.-]"
     r"|auth[\\\"' \t_s]{0,4}[=:(]|auth_?[a-z]{0,12}[_(]"
     r"|(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|app"
     r"|security"
