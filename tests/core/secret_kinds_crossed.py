@@ -1,5 +1,7 @@
 """Carriers crossed with names and alphabets: each place has every kind of value under several names."""
 
+from collections.abc import Sequence
+
 _PLACES = {
     "env": "{NAME}={value}\n",
     "env-export": 'export {NAME}="{value}"\n',
@@ -50,14 +52,19 @@ _NAMES = ["airtable_api_key", "acme_auth_token", "webhook_secret", "private_key"
 _VALUES = ["%hex32%", "%hex40%", "%hex64%", "%uuid%", "%an20%", "%an32%", "%low24%", "%up24%", "%b40%", "%u43%"]
 
 
-def _crossed() -> dict[str, str]:
+_PASSWORDS = ["db_password", "smtp_pass", "admin_passwd", "keystore_password", "root_pwd", "vault_passphrase"]
+_CHOSEN = ["%human%", "%word%", "%pw12%", "%sg14%", "%an10%"]
+
+
+def _crossed(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
     kinds = {}
     for at, (place, template) in enumerate(_PLACES.items()):
-        for step, value in enumerate(_VALUES):
-            name = _NAMES[(at + step) % len(_NAMES)]
+        for step, value in enumerate(values):
+            name = names[(at + step) % len(names)]
             words = {"name": name, "NAME": name.upper(), "dashed": name.replace("_", "-"), "value": value}
             kinds[f"{place} {name} {value.strip('%')}"] = template.format(**words)
     return kinds
 
 
-CROSSED = _crossed()
+CROSSED = _crossed(_NAMES, _VALUES)
+CROSSED_PASSWORDS = _crossed(_PASSWORDS, _CHOSEN)

@@ -9,7 +9,7 @@ from detect_secrets.settings import default_settings
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact, redact_value
 from tests.core.secret_kinds_carriers import CARRIERS
-from tests.core.secret_kinds_crossed import CROSSED
+from tests.core.secret_kinds_crossed import CROSSED, CROSSED_PASSWORDS
 from tests.core.secret_kinds_found import FOUND
 from tests.core.secret_kinds_fresh import FRESH
 from tests.core.secret_kinds_human import HUMAN
@@ -31,6 +31,7 @@ CORPORA = {
     "last": LAST,
     "human": HUMAN,
     "crossed": CROSSED,
+    "crossed passwords": CROSSED_PASSWORDS,
 }
 KINDS = [(corpus, kind) for corpus, kinds in CORPORA.items() for kind in kinds]
 

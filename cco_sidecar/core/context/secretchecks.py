@@ -42,7 +42,7 @@ _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z]).*[0-9].*", re.DOTALL)
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
 _ALGORITHM = re.compile(
-    r"(?i)25519|[xd]448|pkcs|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2"
+    r"(?i)25519|(?:tls|ssl)v?1|[xd]448|pkcs|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2"
     r"|bcrypt|scrypt"
 )
 _OF_ALGORITHM = re.compile(
@@ -51,6 +51,7 @@ _OF_ALGORITHM = re.compile(
 )
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
+_TICKET = re.compile(r"[A-Za-z]+[-_.]\d+")  # "issue-123", "PEP-0263"
 _OPERATOR = re.compile(r"[.:=%]{2}")
 _CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
 _CHOSEN = re.compile(
@@ -189,7 +190,7 @@ def stands_out(value: str) -> bool:
     """Say whether a text looks like a password wherever it stands: letters and numbers, no name and no code."""
     if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or not any(one.isdigit() for one in value):
         return False
-    if _CODE.search(value) or _ALGORITHM.search(value) or _NUMBER.fullmatch(value):
+    if _CODE.search(value) or _ALGORITHM.search(value) or _NUMBER.fullmatch(value) or _TICKET.fullmatch(value):
         return False
     if is_jumbled(value):
         return True
@@ -206,6 +207,11 @@ def _is_no_name(value: str) -> bool:
     if _DOTTED.fullmatch(value) or is_name(value):
         return False
     return _is_in_pieces(value) or not (reads_as_words(value) or value.replace("_", "").replace("-", "").isalnum())
+
+
+def is_default(value: str) -> bool:
+    """Say whether what follows the name of a password in a call is one: ``getenv("PASSWORD", "…")``."""
+    return looks_chosen(value) and _OWN_NAME.search(value) is None and len(value) >= _LEAST_STANDING_OUT
 
 
 def is_value(value: str) -> bool:

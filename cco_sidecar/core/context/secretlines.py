@@ -29,7 +29,7 @@ _LITERALS = tuple(
         ),
     )
 )
-_BARE = re.compile(r"(?:(?<=[\s:>=\x80-\xff])|^)[^\s\"'`<>(){}\[\];,|\\$\x80-\xff]{8,80}(?=[\s\",'<@\x80-\xff]|$)")
+_BARE = re.compile(r"(?:(?<=[\s:>=\x80-\xff])|^)[^\s\"'`<>(){}\[\];,|\\\x80-\xff]{8,80}(?=[\s\",'<@\x80-\xff]|$)")
 _OF_DATA = re.compile(r"(?i)integrity|sha[0-9]+[-:=]|\bh1:|checksum|narHash|fingerprint|ssh-(?:rsa|ed25519)")
 _NAME = re.compile(r"(?i)passw|secret|token|credential|api_?key|private_?key")
 _LONGEST_LINE = 2000
@@ -96,7 +96,7 @@ def _is_value(value: str) -> bool:
 
 def _is_bare(value: str) -> bool:
     """Say whether a word without quotes is a password; in source it could be a name, or code."""
-    return stands_out(value) and value.isascii() and "=" not in value[:-2]
+    return stands_out(value) and value.isascii() and ("=" not in value[:-2] or is_jumbled(value))
 
 
 def _in_column(data: bytes, header: str, at: int) -> Iterator[tuple[int, int]]:

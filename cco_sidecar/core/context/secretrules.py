@@ -3,6 +3,7 @@
 from cco_sidecar.core.context.secretchecks import (
     has_random_rest,
     is_credential,
+    is_default,
     is_key_block,
     is_loud,
     is_loud_alone,
@@ -39,7 +40,7 @@ _PASSWORD = (
     rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}"
     r"|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
 )
-_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z\n]|pw[^a-z\n]|\bpsk"
+_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z\n]|[_-]pass\b|pw[^a-z\n]|\bpsk"
 _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
     "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|"
@@ -146,10 +147,10 @@ _PLACES = (
     Rule("password", r"\$\{[\w.-]*(?:pass|secret|token|key)", (
         r"(?i)\$\{[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*:[-=?]?([^\s${}]{4,})\}"), looks_chosen),
     Rule("password", (
-        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd)[\w.]*[\"'`>]?[ \t]*[:=]?[ \t]*["
-        r"|>]?[+-]?[ \t\r]*\n"), (
-        r"(?im)^[ \t#>*+-]*[\"'`<]?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key"
-        r"|pwd)[\w.]{0,20}[\"'`>]?"
+        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd|_pass)[\w.]*[\"'`>]?(?:</\w+>)?[ \t]*[:=]?"
+        r"[ \t]*[|>]?[+-]?[ \t\r]*\n"), (
+        r"(?im)^[ \t#>*+-]*[\"'`<]?(?:<\w+>)?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key"
+        r"|pwd|_pass)[\w.]{0,20}[\"'`>]?(?:</\w+>)?"
         r"[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n(?:[ \t+-]*V [0-9]+\r?\n)?[ \t+>-]*(?:<[\w:]+>)?[\"'`]?"
         r"([^\s\"'`<>]{8,})[\"'`]?(?:</[\w:]+>)?[ \t\r]*(?:\n|$)"), stands_out),
     Rule("password", r"(?i)(?:password|pwd)=\{", r"(?i)(?:password|pwd)=\{([^{}\s]{4,})\}(?:;|\"|'|$)", is_password),
@@ -169,7 +170,7 @@ _PLACES = (
 
 _NAMED = (
     Rule("password", _PASSWORD_TRIGGER, (
-        rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}"), looks_chosen_unquoted),
+        rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}"), is_default),
     Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
     Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}"), looks_chosen),

@@ -18,7 +18,7 @@ OF_SECRETS = (
 
 # No stars over more than a word: each that can still match doubles the states of the automaton, and its time with them.
 OF_LINES = (
-    r"(?i)pass(?:[wpc]|[^a-z\n])|pwd|pw[^a-z\n]|psk|secret|token|credential|bearer|authoriz|basic[ \t_.-]"
+    r"(?i)pass(?:[wpc]|[^a-z\n])|[a-z_-]pass\b|pwd|pw[^a-z\n]|psk|secret|token|credential|bearer|authoriz|basic[ \t_.-]"
     r"|auth[\\\"' \t_s]{0,4}[=:(]|auth_?[a-z]{0,12}[_(]"
     r"|(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|app"
     r"|security"
