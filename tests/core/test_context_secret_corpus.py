@@ -1,4 +1,4 @@
-"""Secrets of some four hundred kinds, made by chance, do not get through; look-alikes do."""
+"""Secrets of some nineteen hundred kinds, made by chance, do not get through; look-alikes do."""
 
 from time import process_time
 
@@ -78,7 +78,8 @@ def test_the_corpora_are_large() -> None:
     assert len(KNOWN) >= 200
     assert len(LATER) >= 150
     assert len(FRESH) >= 60
-    assert len(LOOK_ALIKES) >= 80
+    assert len(LOOK_ALIKES) >= 100
+    assert all(len(kinds) >= 100 for kinds in CORPORA.values())
     assert not set(KNOWN) & set(FRESH)
     assert not set(LATER) & set(FRESH)
 
@@ -125,9 +126,9 @@ def test_public_part_of_a_pair_stays() -> None:
     assert shown.startswith(text.partition("-----BEGIN PRIVATE")[0])
 
 
-@pytest.mark.parametrize(("corpus", "kind"), KINDS)
+@pytest.mark.parametrize(("corpus", "kind"), KINDS[::10])
 def test_a_second_opinion(corpus: str, kind: str) -> None:
-    """What detect-secrets finds in the corpora, its entropy included, is redacted by ours, too."""
+    """What detect-secrets finds in every tenth kind of the corpora, its entropy included, is redacted by ours, too."""
     with default_settings():
         text, secrets = made(CORPORA[corpus][kind], "second")
         shown = redact(text)[0]
