@@ -1,8 +1,9 @@
 """Samples made as the tests run: templates whose fields become characters by chance, so no secret is ever written down.
 
 ``%an36%`` is a secret of 36 letters and digits, ``~hex40~`` a text that is none. The names of fields are those of
-``ALPHABETS``, and ``uuid``, ``word`` (two words and a number), ``basic`` (user and password in base64), ``jwt``,
-``pem`` and ``peml`` (lines of base64, the latter with escaped line ends).
+``ALPHABETS``, and ``uuid``, ``word`` (two words and a number), ``human`` (a password as
+people choose them), ``basic`` (user and password in base64), ``jwt``, ``pem`` and ``peml`` (lines of base64, the latter
+with escaped line ends).
 """
 
 import base64
@@ -24,11 +25,12 @@ ALPHABETS = {
     "b": LETTERS_AND_DIGITS + "+/",
     "u": LETTERS_AND_DIGITS + "-_",
     "pw": LETTERS_AND_DIGITS + "!#-_.^*",
+    "sg": LETTERS_AND_DIGITS + "!@#$%^&*+=_-",
     "bt": string.ascii_uppercase + "234567",
 }
 _WORDS = "sunny maple river copper falcon orchid winter pepper hunter dragon velvet cobalt tiger summit marble"
 WORDS = _WORDS.split()
-FIELD = re.compile(r"([%~])(an|al|low|up|hex|HEX|d|bt|b|u|pw|uuid|word|basic|jwt|peml|pem)(\d*)\1")
+FIELD = re.compile(r"([%~])(an|al|low|up|hex|HEX|d|bt|b|u|sg|pw|uuid|human|word|basic|jwt|peml|pem)(\d*)\1")
 
 
 def made(template: str, seed: object) -> tuple[str, list[str]]:
@@ -55,10 +57,28 @@ def characters(chance: random.Random, name: str, count: int) -> str:
     while True:
         text = "".join(chance.choice(ALPHABETS[name]) for _ in range(count))
         mixed = any(one.isdigit() for one in text) and any(one.isalpha() for one in text)
-        if (mixed or count < 8 or name not in ("an", "low", "up", "pw", "u")) and text[:1] + text[-1:] == "".join(
+        if (mixed or count < 8 or name not in ("an", "low", "up", "pw", "sg", "u")) and text[:1] + text[-1:] == "".join(
             one for one in text[:1] + text[-1:] if one.isalnum() or name == "b"
         ):
             return text
+
+
+def _chosen(chance: random.Random) -> str:
+    """Give a password as people choose them: ``tiger2024``, ``Maple@31``, ``Summ3rR1ver!``, ``river-Copper-77``."""
+    one, two, number = chance.choice(WORDS), chance.choice(WORDS), chance.randrange(11, 9999)
+    sign = chance.choice("!@#*.")
+    return chance.choice(
+        [
+            f"{one}{two}{number}",
+            f"{one}{number}{sign}",
+            f"{one.capitalize()}@{number}",
+            f"{one.capitalize()}{two.capitalize()}{number}",
+            f"{one}_{two}_{number}{sign}",
+            f"{one}-{two.capitalize()}-{number}",
+            (one.capitalize() + two).translate(str.maketrans("eio", "310")) + sign + str(number),
+            f"{one.upper()}{number}{sign}",
+        ]
+    )
 
 
 def _made(chance: random.Random, name: str, count: int) -> tuple[str, list[str]]:
@@ -68,6 +88,8 @@ def _made(chance: random.Random, name: str, count: int) -> tuple[str, list[str]]
         text = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     elif name == "word":
         text = f"{chance.choice(WORDS).capitalize()}{chance.choice(WORDS)}{chance.randrange(10, 9999)}"
+    elif name == "human":
+        text = _chosen(chance)
     elif name == "basic":
         text = base64.b64encode(f"{chance.choice(WORDS)}:{characters(chance, 'an', 16)}".encode()).decode()
     elif name == "jwt":

@@ -69,7 +69,7 @@ SECRETS = {
     "mailgun-key": "key" + "-" + hexes(32),
     "telegram-bot-token": "123456789" + ":AA" + letters(33),
     "discord-webhook": "https://discord.com/api/webhooks/123456789012345678/{}|" + letters(68),
-    "discord-bot-token": "M" + letters(23) + "." + letters(6) + "." + letters(27),
+    "high-entropy discord": "M" + letters(23) + "." + letters(6) + "." + letters(27),
     "jwt": JWT,
     "private-key": armor("RSA PRIVATE " + "KEY"),
     "private-key plain": armor("PRIVATE " + "KEY", 1),

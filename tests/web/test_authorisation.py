@@ -12,9 +12,9 @@ from attrs import define, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
-from tests.web.conftest import RUNNERS, started, stopped
+from tests.web.conftest import started, stopped
 from tests.web.forging import LONG_AGO, claims, signed
-from tests.web.sidecar import Answer, Client, Sidecar, unique
+from tests.web.sidecar import RUNNERS, Answer, Client, Sidecar, unique
 
 ROUTES: Mapping[str, Route] = {f"{route.method} {route.path}": route for route in route_table(Mock())}
 MARK = "ONLY-IN-ALPHA"

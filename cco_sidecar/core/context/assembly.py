@@ -10,6 +10,7 @@ from cco_sidecar.core.context.fitting import Fitted, encode, joined
 from cco_sidecar.core.context.gitsection import git_section
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextRequest
+from cco_sidecar.core.context.secrets import redactions_in
 from cco_sidecar.core.context.sections import metadata_section, omitted_section, results_section, structure_section
 from cco_sidecar.core.context.selection import Selection
 from cco_sidecar.core.times import rfc3339
@@ -78,7 +79,7 @@ def assemble(request: ContextRequest, project: Project, selection: Selection, fi
             fitted[name] = maker.make(left)
             left -= len(fitted[name].json)
     results, git, structure, metadata = fitted.values()
-    redactions = files.redactions + git.redactions + results.redactions
+    redactions = sum(one.redactions for one in (files, structure, git, results)) + redactions_in(omitted.json)
     truncated = files.cut or any(section.cut for section in fitted.values())
     return Assembled(
         b"".join(

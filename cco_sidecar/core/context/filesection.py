@@ -12,6 +12,7 @@ from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
 from cco_sidecar.core.context.outline.shape import Outliner, lines_of
 from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, ProjectFile, Text, Unreadable
+from cco_sidecar.core.context.secrets import redactions_in
 from cco_sidecar.core.context.selection import Pick
 from cco_sidecar.core.context.tokens import tokens_in
 from cco_sidecar.core.times import rfc3339
@@ -20,7 +21,6 @@ OUT_OF_BUDGET = "over the budget"
 _LEAST_CONTENT = 256
 _MOST_TOKENS = 10**7
 _LAST_SECOND = 253_402_300_799  # of the year 9999: a file's time can be anything
-_MARK = "[REDACTED:"
 _FRAME_GUESS = 400
 _WORTH_GROWING = 1_024
 _MOST_GROWN = 32
@@ -196,7 +196,8 @@ class FileSection:
             return None
         kept = Cut(text.content, []) if whole else self._cut(pick, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
-        redactions = text.redactions if whole else min(text.redactions, kept.content.count(_MARK))
+        redactions = text.redactions if whole else min(text.redactions, redactions_in(kept.content))
+        redactions += redactions_in(shown(pick.file.path))
         written = self._write(pick, text.checksum, kept, not whole, tokens_in(size))
         return _Entry(pick, written, size, redactions, not whole)
 

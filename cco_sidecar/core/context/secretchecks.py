@@ -8,16 +8,22 @@ from operator import add
 
 _MOST_LOOKED_AT = 256
 _LEAST_ENTROPY = 3.0
-_LEAST_PASSWORD_ENTROPY = 2.5
+_LEAST_PASSWORD_ENTROPY = 2.3
 _LEAST_SCRAMBLED = 16
+_LEAST_STANDING_OUT = 8
+_LEAST_ALONE = 10
+_LEAST_JUMBLED = 8
+_FEWEST_OF_NAMES = 0.24
 _MOST_COMMON_PAIRS = 0.45
 _MOST_WORDS = 0.34
 _FEWEST_IN_A_WORD = 0.29
 
 _DULL = re.compile(r"EXAMPLE|[xX]{4}|\.\.\.|\*{3}|1234567890abcdef1234|abcdefghijklmnop")
 _PLACEHOLDER = re.compile(
-    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|^<.*>$|<[a-z_-]+>|\$\{|\$\(|\{\{|^\{.*\}|\w\(.*\)|[{%]\w+\}"
-    r"|^\$[A-Za-z_]|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing|dummy|fake|sample|mock|todo|none|null)"
+    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|^<.*>$"
+    r"|<[a-z_-]+>|\$\{|\$\(|\{\{|^\{.*\}|\w\(.*\)|[{%]\w+\}"
+    r"|^\$[A-Za-z_]|(?-i:\$[A-Z][A-Z_]{3})|process\.env|os\.environ|abcdefgh|(?:^|[^a-z0-9])(?:test|tests|testing"
+    r"|dummy|fake|sample|mock|todo|none|null)"
     r"(?:[^a-z]|$)",
     re.IGNORECASE,
 )
@@ -27,11 +33,33 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WORDS = re.compile(r"[a-z]{4,}|[A-Z]{6,}")
 _PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_NUMBER = re.compile(
+    r"(?:0x)?[0-9a-fA-F]+"
+    r"|(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+)
+_NUMBERS = re.compile(r"[0-9]+")
+_MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z]).*[0-9].*", re.DOTALL)
 _SIGNS = re.compile(r"[_./:-]")
 _GERRIT = re.compile(r"I[0-9a-f]{40}")
-_ALGORITHM = re.compile(r"(?i)25519|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64")
+_ALGORITHM = re.compile(
+    r"(?i)25519|(?:tls|ssl)v?1|[xd]448|pkcs|nistp\d|sha[-_]?\d{3}|aes[-_]?\d{3}|chacha|poly1305|mlkem|x86_64|amd64|arm64|argon2"
+    r"|bcrypt|scrypt"
+)
+_OF_ALGORITHM = re.compile(
+    r"(?i)(?:sha|md|aes|rsa|des|ripemd|blake|utf|base|crypt|hs|es|rs|ps|ed|x|p|tls|ssl|http|oauth|ipv|int"
+    r"|ntlm)v?[-_]?\d[-_\d]{0,8}[a-z]{0,5}\d?"
+)
 _PASSWORD_NAME = re.compile(r"(?i)[a-z_]*(?:pass|pwd|secret)[a-z_]*\d?")
 _HEAD = re.compile(r"\A(?:[A-Za-z]{1,12}[_-])+")
+_TICKET = re.compile(r"[A-Za-z]+[-_.]\d+")  # "issue-123", "PEP-0263"
+_OPERATOR = re.compile(r"[.:=%]{2}")
+_CODE = re.compile(r"[\s(){}\[\]<>;,\\\"'`/|]|\\w|%[sdr]|\d:\d|^\W*\d+[a-z%]{0,3}\W*$|^\d{4}-\d\d")
+_CHOSEN = re.compile(
+    r"(?:[A-Z]?[a-z]+|[A-Z]{3,})(?:[A-Z][a-z]+)*[_@!.#$*-]?\d{2,8}(?:[_@!.#$-]\d{1,6})?[!@#$%^&*.?]{0,3}"
+    r"|[A-Za-z]{3,}(?:[_-][A-Za-z]{3,}){1,4}[_-]?\d{2,6}[!@#$%^&*.?]{0,3}"
+    r"|[A-Za-z]+\d[A-Za-z0-9]*[!@#*$.]\d{2,8}"
+)
+_INDEXED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\[-?\w+\](?:\.[A-Za-z_]\w*)*)+")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 _OWN_NAME = re.compile(r"pass|pwd|secret|token|key|utf|sha\d|md5|base64|int\d|version", re.IGNORECASE)
@@ -67,13 +95,28 @@ def is_wordy(text: str) -> bool:
 
 def is_name(text: str, most: float = _MOST_WORDS) -> bool:
     """Say whether words make up much of ``text`` (``heightOfGeoidAboveWGS84``), or the signs between them."""
-    if len(_SIGNS.findall(text)) * 10 > len(text) or text.count("/") * 12 > len(text):
-        return True
     if _GERRIT.fullmatch(text) or _ALGORITHM.search(text):
+        return True
+    if is_jumbled(text):
+        return False
+    if len(_SIGNS.findall(text)) * 10 > len(text) or text.count("/") * 12 > len(text):
         return True
     # In a text of one case, letters stand together by chance more often.
     fewest = _MOST_COMMON_PAIRS if text.islower() or text.isupper() else _FEWEST_IN_A_WORD
     return sum(len(word) for word in _WORDS.findall(text) if common_pairs(word) > fewest) > len(text) * most
+
+
+def is_jumbled(text: str) -> bool:
+    """Say whether a text changes between small letters, capitals and digits at every second character or so."""
+    pieces = _PIECES.findall(text)
+    if len(text) < _LEAST_JUMBLED or _MIXED.fullmatch(text) is None:
+        return False
+    return len(pieces) * 9 >= sum(map(len, pieces)) * 4 or (text.isalnum() and len(_NUMBERS.findall(text)) > 2)
+
+
+def reads_as_words(text: str) -> bool:
+    """Say whether a text is words with signs between them and small numbers behind them: ``b64Pwd``, ``tmp-dir-3``."""
+    return _NAME.fullmatch(text) is not None and not is_jumbled(text) and common_pairs(text) >= _FEWEST_OF_NAMES
 
 
 def is_no_example(value: str) -> bool:
@@ -83,7 +126,7 @@ def is_no_example(value: str) -> bool:
 
 def looks_random(value: str) -> bool:
     """Say whether a value of no known form looks made by chance: no placeholder, name, path or URL."""
-    if not _is_own(value) or (value.startswith("/") and is_wordy(value)):
+    if not _is_own(value) or (value.startswith("/") and is_wordy(value)) or _INDEXED.fullmatch(value):
         return False
     if not any(one.isdigit() for one in value):
         return is_scrambled(value)
@@ -121,6 +164,7 @@ def looks_chosen(value: str) -> bool:
     letters = any(one.isalpha() for one in value)
     return (
         _PASSWORD_NAME.fullmatch(value) is None
+        and _OF_ALGORITHM.fullmatch(value) is None
         and letters
         and (any(one.isdigit() for one in value) or any(one in "!@#^&" for one in value[1:]))
     )
@@ -128,16 +172,63 @@ def looks_chosen(value: str) -> bool:
 
 def looks_chosen_unquoted(value: str) -> bool:
     """Say the same of a value without quotes, which in source can be a variable: ``password1``, ``Optional1``."""
-    if not looks_chosen(value):
+    if not looks_chosen(value) or _INDEXED.fullmatch(value):
         return False
-    if _is_in_pieces(value) and not is_name(value):
+    if is_jumbled(value):
         return True
+    if _CHOSEN.fullmatch(value) or (_is_in_pieces(value) and not is_name(value)):
+        return _OWN_NAME.search(value) is None
     if _DOTTED.fullmatch(value):
         return False
-    if _NAME.fullmatch(value) is None or ("!" in value[1:-1] and any(one.isdigit() for one in value)):
+    if not reads_as_words(value) or ("!" in value[1:-1] and any(one.isdigit() for one in value)):
         return True  # no language has names with an exclamation mark inside
     digits = sum(one.isdigit() for one in value)
     return value.isalnum() and digits > 1 and len(value) > 9 and _OWN_NAME.search(value) is None
+
+
+def stands_out(value: str) -> bool:
+    """Say whether a text looks like a password wherever it stands: letters and numbers, no name and no code."""
+    if not looks_chosen(value) or len(value) < _LEAST_STANDING_OUT or not any(one.isdigit() for one in value):
+        return False
+    if _CODE.search(value) or _ALGORITHM.search(value) or _NUMBER.fullmatch(value) or _TICKET.fullmatch(value):
+        return False
+    if is_jumbled(value):
+        return True
+    if _OPERATOR.search(value) or _OWN_NAME.search(value):
+        return False
+    return _CHOSEN.fullmatch(value) is not None or _is_no_name(value)
+
+
+def _is_chosen(value: str) -> bool:
+    return _CHOSEN.fullmatch(value) is not None and _OWN_NAME.search(value) is None
+
+
+def _is_no_name(value: str) -> bool:
+    if _DOTTED.fullmatch(value) or is_name(value):
+        return False
+    return _is_in_pieces(value) or not (reads_as_words(value) or value.replace("_", "").replace("-", "").isalnum())
+
+
+def is_default(value: str) -> bool:
+    """Say whether what follows the name of a password in a call is one: ``getenv("PASSWORD", "…")``."""
+    return looks_chosen(value) and _OWN_NAME.search(value) is None and len(value) >= _LEAST_STANDING_OUT
+
+
+def is_value(value: str) -> bool:
+    """Say whether what follows ``name=`` within a line is a password, and neither a word nor code."""
+    return stands_out(value) or looks_chosen_unquoted(value)
+
+
+def is_loud(value: str) -> bool:
+    """Say whether a value is jumbled, or has signs in it that names have not."""
+    return stands_out(value) and (is_jumbled(value) or any(one in "!#^*&%@" for one in value))
+
+
+def is_loud_alone(value: str) -> bool:
+    """Say whether a value that nothing names stands out, and has letters of both cases: ``joe:k3!Zq…``."""
+    if not stands_out(value) or len(value) < _LEAST_ALONE or _MIXED.fullmatch(value) is None or is_wordy(value):
+        return False
+    return _is_in_pieces(value) and _CHOSEN.fullmatch(value) is None
 
 
 def is_password(value: str) -> bool:
@@ -155,20 +246,16 @@ def is_option(value: str) -> bool:
     if "/" in value or "=" in value[:-2] or not (looks_chosen(value) or is_scrambled(value)):
         return False
     return (
-        (_is_in_pieces(value) and not is_name(value))
-        or _NAME.fullmatch(value) is None
+        _is_chosen(value)
+        or (_is_in_pieces(value) and not is_name(value))
+        or not reads_as_words(value)
         or (value.isalnum() and _OWN_NAME.search(value) is None)
     )
 
 
 def is_scrambled_password(value: str) -> bool:
     """Say whether a value that follows its name after a space alone is a password, and not a word of a sentence."""
-    return (
-        looks_chosen(value)
-        and _is_in_pieces(value)
-        and _NAME.fullmatch(value.rstrip(".")) is None
-        and not is_name(value)
-    )
+    return looks_chosen(value) and _is_in_pieces(value) and not reads_as_words(value.rstrip(".")) and not is_name(value)
 
 
 def is_credential(value: str) -> bool:

@@ -13,7 +13,7 @@ def _prefixed(name: str, prefix: str, value: str) -> Rule:
 
 
 FORMS = (
-    Rule("aws-access-key-id", "AKIA|ASIA|ABIA|ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
+    Rule("aws-access-key-id", "AKIA|ASIA|ABIA|ACCA", r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})(?:[^A-Za-z0-9/+]|$)"),
     near("aws-secret-access-key", "(?:aws|secret_?access_?key)", "[A-Za-z0-9/+]{40}", looks_random),
     Rule("github-token", "gh[pousr]_", r"gh[pousr]_[A-Za-z0-9]{36,}"),
     Rule("github-fine-grained-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
@@ -48,13 +48,12 @@ FORMS = (
     Rule("mailchimp-key", "-us[0-9]", rf"{START}([0-9a-f]{{32}}-us[0-9]{{1,2}})\b"),
     Rule("brevo-key", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
     Rule("telegram-bot-token", ":AA", r"(?:\b|bot)([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
-    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}", r"\b[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
+    Rule("telegram-bot-token", "[0-9]{8}:[A-Za-z0-9_-]{4}",
+        r"(?:\b|bot)[0-9]{8,10}:([A-Za-z0-9_-]{35})\b", has_random_rest),
     Rule("discord-webhook", "/api/webhooks/", (
         r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
     Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
         r"discord(?:app)?\.com/api/v[0-9]+/webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
-    Rule("discord-bot-token", r"[A-Za-z0-9_-]{3}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{9}", (
-        rf"{START}([MNO][A-Za-z0-9_-]{{23,27}}\.[A-Za-z0-9_-]{{6}}\.[A-Za-z0-9_-]{{27,}})"), looks_random),
     Rule("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     Rule("jwe", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{10,}){4}"),
     Rule("azure-account-key", "(?i)(?:account|access)key", (
@@ -64,6 +63,10 @@ FORMS = (
     Rule("heroku-key", "HRKU-", r"HRKU-[A-Za-z0-9_-]{36,}"),
     near("heroku-key", "heroku", UUID),
     near("cloudflare-token", "(?:cloudflare|cf_api|cf_token)", "(?:[A-Za-z0-9_-]{40}|[0-9a-f]{37})"),
+    near("agora-certificate", "app_?certificate", "[0-9a-f]{32}"),
+    Rule("ethereum-key", "(?i)accounts|wallet|deployer|signer", (
+        r"(?i)(?:accounts|wallet|deployer|signer)[^\n]{0,60}?[^0-9a-f](?:0x)?([0-9a-f]{64})\b")),
+    near("salt", "(?:hash_|password_?|nonce_|auth_|secure_|logged_in_)salt", "[^\\s\"'`]{32,}", looks_random),
     near("datadog-key", "(?:datadog|dd_api|dd_app)", "[0-9a-f]{32}(?:[0-9a-f]{8})?"),
     Rule("new-relic-key", "NR(?:AK|II|AA|JS|IQ|RA)-|NRAL", (
         rf"{START}(NR(?:AK|II|AA|JS|IQ|RA)-[A-Za-z0-9_-]{{20,}}|[a-f0-9]{{36}}NRAL)")),
@@ -77,7 +80,7 @@ FORMS = (
         rf"{START}(dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{{2,35}}\.)?[A-Za-z0-9]{{40,}})")),
     Rule("vault-token", r"hv[sbr]\.", rf"{START}(hv[sbr]\.[A-Za-z0-9_-]{{24,}})"),
     Rule("databricks-token", "dapi", rf"{START}(dapi[a-f0-9]{{32}}(?:-[0-9])?)\b"),
-    Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|ATBB[A-Za-z0-9]{32})"),
+    Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|(?:\b|_)ATBB[A-Za-z0-9]{32}\b)"),
     Rule("grafana-token", "glsa_|glc_", r"(?:glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,})"),
     Rule("age-secret-key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
     Rule("pulumi-token", "pul-", rf"{START}(pul-[a-f0-9]{{40}})"),

@@ -7,26 +7,31 @@ around.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import re2
 
 from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_example, is_scrambled, looks_random
+from cco_sidecar.core.context.secretlabels import DETACHED, LABEL, NO_LABEL, NOT_ALONE, OWN_LABEL, VENDOR
 
 NAME = "high-entropy"
 
 _LEAST = 12
 _LEAST_ALONE = 20  # shorter ones must be mixed up all the more
 _LEAST_BASE64 = 28
+_LEAST_WITH_FEW_DIGITS = 24
 _LEAST_HEX = 14
 _LEAST_PREFIXED = 30
 _MOST_ALONE = 200
 _MOST = 4096
+_FEW = 80
+_MOST_OF_PARTS = 400
 _BEFORE = 90
 _ABOVE = 320
 _MOST_COMMON_PAIRS = 0.4
 _MOST_BESIDE_A_LABEL = 0.5
 _MOST_WORDS_BESIDE_A_LABEL = 0.5
+_LONGEST_PIECE = 4  # on average; in texts of one case, which change less often, 5
 _MOST_OF_LETTERS = 0.3
 _MOST_OF_ONE_CASE = 0.2
 
@@ -40,10 +45,35 @@ _PARTS = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-", b"A" * 26 + b"a" * 26 + b"0" * 10 + b"++__"
 )
 _PIECES = re.compile(rb"A?a+|A+|0+")
-_TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-")
+_TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-"
 _DIGITS = re.compile(rb"0+")
-_PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh")
-_HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+# What files of pictures, fonts, archives and programs begin with, in base64.
+_PICTURES = (
+    b"iVBORw0KGgo",
+    b"R0lGOD",
+    b"/9j/",
+    b"UklGR",
+    b"Qk0",
+    b"d09GM",
+    b"d09G",
+    b"AAEAAAA",
+    b"T1RUTw",
+    b"JVBERi0",
+    b"UEsDB",
+    b"H4sIA",
+    b"AGFzbQ",
+    b"PHN2Zy",
+    b"PD94bWw",
+    b"SUkq",
+    b"TVqQ",
+    b"f0VMRg",
+)
+_SVG_PATH = re.compile(rb"[MmLlHhVvCcSsQqTtAaZz0-9-]+")
+_PUBLIC = (b"age1", b"npub1", b"AAAAB3NzaC1", b"AAAAC3NzaC1", b"AAAAE2VjZHNh", *_PICTURES)
+_HEX = re.compile(r"(?:0x)?(?:[0-9a-f]+|[0-9A-F]+)")
+_OF_CHECKSUMS = (b"h1:", b"sha1:", b"sha256:", b"sha512:", b"md5:", b"sha1=", b"sha256=", b"sha512=")
+_INTEGRITY = (b"sha1-", b"sha256-", b"sha384-", b"sha512-")
+_HEX_BYTES = re.compile(rb"[0-9a-fA-F-]+")
 _TWO_PARTS = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}")
 _UUID = re.compile(r"(?:[A-Za-z0-9]{1,12}[_-]){0,3}[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PREFIXED = re.compile(r"([A-Za-z][A-Za-z0-9]{1,11}(?:[_-][A-Za-z0-9]{1,8}){0,2})_([A-Za-z0-9]{30,})")
@@ -51,91 +81,103 @@ _PREFIX_OF_HASH = re.compile(
     r"(?i)sha|md5|hash|digest|commit|rev|build|chunk|git|blob|etag|cache|img|image|file|blake|crc|id$|uuid|test|abi|arg"
 )
 
-_LABEL = re2.compile(
-    rb"(?i:passw|passphrase|passcode|pwd|secret|token|credential|bearer|webhook|authorization"
-    rb"|connection_?string|\bdsn\b"
-    rb"|(?:\b|_)pat(?:[^a-z]|$)|\botp|\btotp|\bseed|api-?key|private|encrypt|access(?:[^a-z]|$)|\bapi[\"']?\s*[=:])"
-    rb"|[kK]eys?(?:[^a-z]|$)|KEYS?(?:[^A-Z]|$)|(?i:keys?)[\"' \t:=]|[aA]uth(?:[^a-z]|$)|AUTH(?:[^A-Z]|$)"
-    rb"|[cC]reds?(?:[^a-z]|$)|[lL]ogin[\"']?\s*[=,]|\bsas\b|Pass(?:[^a-z]|$)|[_-]pass\b|PASS"
-)
-_VENDOR_WORDS = (
-    "abuseipdb adafruit alchemy algolia amplitude apify apollo asana assemblyai auth0 baremetrics beamer bitly "
-    "bittrex calendly campaignmonitor chargebee checkout clearbit clickup cloudflare cloudinary cloudsmith codacy "
-    "codeclimate codecov coinbase coinmarketcap coveralls crowdin cypress datadog deepgram deepl deepseek "
-    "digicert discord docusign elevenlabs etherscan fastly finicity finnhub flickr freshbooks freshdesk geocod "
-    "gitter gocardless heroku honeycomb hubspot hunter infura intercom ipinfo jumpcloud kraken kucoin lastfm "
-    "livekit lokalise looker mailchimp mailgun mapbox mattermost messagebird mistral mixpanel monday nasa netlify "
-    "newrelic nightfall nytimes okta onfido openai openweather opsgenie optimizely pagerduty pastebin paypal "
-    "pinecone pingdom pipedrive plaid postmark pubnub pusher rapidapi razorpay recaptcha rollbar runway scaleway "
-    "segment sendbird sendgrid sendinblue sentry shodan shutterstock smtp2go snyk sonar spotify squarespace "
-    "statuspage storyblok stytch sumologic surge tavily telnyx thingsboard todoist trello twilio twitch twitter "
-    "typeform unsplash virustotal vonage wandb weather weatherbit webex wepay woocommerce yelp youtube zendesk "
-    "zoho zoom"
-)
-_VENDOR = re2.compile(
-    rb"(?i)(?:"
-    + "|".join(_VENDOR_WORDS.split()).encode()
-    + rb")[\w.-]{0,30}[\"']?\s*(?:[:=]|=>|,|\(|\s-[a-z][ \t])\s*[\"'`]?$"
-)
-_OWN_LABEL = re2.compile(rb"(?i)[A-Za-z0-9_-]{0,40}(?:secret|token|key|access|passw(?:or)?d|auth)[_-]+")
-_NO_LABEL = re2.compile(
-    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|commit|revision|\brev\b|\boid\b"
-    rb"|public|\bpub|cert"
-    rb"|thumbprint|cache|primary|foreign|partition|idempoten|key_?id|\bkid\b|nonce|\bsalt|guid|uuid|trace"
-    rb"|version|keyword"
-    rb"|(?:^|[^a-z])id[\"']?\s*[:=]|keygrip|h1:|narhash|ssh-|ecdsa|data:[a-z]+/|base64,|charset|alphabet"
-    rb"|signature|tokeniz|tree |object|websocket|algorithm|://"
-)
-_NOT_ALONE = re2.compile(
-    rb"(?i)hash|digest|checksum|sha-?[1-9]|md5|fingerprint|integrity|etag|public|\bpub|cert|thumbprint|h1:|ssh-|ecdsa"
-    rb"|data:|base64,|charset|alphabet|signature|mappings|salt|nonce|\bsig\b|encoded|websocket|://[^\s\"'<>?]*$"
-    rb"|(?-i:[a-z]I|_i|\bi|\bI|_I|[A-Z]I)[dD](?:entifier)?s?[\"']?\s*(?:[:=]|=>)\s*[\"'\[(b]*$"
-)
-_DETACHED = re2.compile(
-    rb"(?i)(?:^|[^a-z])(?:default|values?|val|text|string|content|data)[\"']?\s*(?:[:=]|=>|>)\s*[\"'`|>-]*\s*$"
-)
+_PARTS_BEFORE = re.compile(rb"(?<![A-Za-z0-9_.-])(?:[A-Za-z0-9_-]{5,100}\.)+\Z")
+_PARTS_AFTER = re.compile(rb"(?:\.[A-Za-z0-9_-]{5,})+")
+_WORDS = re.compile(rb"(?:[A-Za-z]{1,12}[/_+-])+")
 _BREAK = re.compile(rb"[@#/]\s*$")
 _FILE_ENDING = re.compile(rb"\.[a-z]{1,5}\b")
 _BASE64_LINE = re.compile(rb"[\s\"'+>#,;b(\\-]*[A-Za-z0-9+/_-]{40,}=*(?:\\n)?[\s\"'+,;)\\]*")
 
 
-def guesses(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give where the text, in UTF-8, has what looks like a secret of no known form."""
-    blocks = _public_blocks(data)
+def guesses(data: bytes, known: Iterable[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
+    """Give where the text, in UTF-8, has what looks like a secret of no known form, and is not ``known`` as one."""
+    of_form = list(known)
+    blocks = sorted((*_public_blocks(data), *of_form))
+    begins = {end: start for start, end in sorted(of_form, reverse=True)}
+    looked_at = 0
     for match in _CANDIDATE.finditer(data):
         start, end = match.span()
-        if end - start < _LEAST and not _continues(data, start):
+        if end <= looked_at or (end - start < _LEAST and not _continues(data, start)) or _inside(blocks, start):
             continue
-        while start and data[start - 1] in _TOKEN_BYTES and end - start < _MOST:
-            start -= 1
-        while end < len(data) and data[end] in _TOKEN_BYTES and end - start < _MOST:
-            end += 1
+        start -= _token_bytes_before(data, start)
+        looked_at = end = end + _token_bytes_after(data, end)
         start += _body(data[start:end])
-        token = data[start:end]
-        if _is_secret(data, start, end, token) and not _inside(blocks, start):
-            yield start, end
+        # "try-AKIA…": a form says better than a guess where its secret begins, and the word before it is none of it.
+        if end in begins and (begins[end] <= start or _WORDS.fullmatch(data, start, begins[end])):
+            continue
+        if _is_secret(data, start, end, data[start:end]):
+            yield start - _parts_before(data, start), end + _parts_after(data, end)
+
+
+def _parts_before(data: bytes, start: int) -> int:
+    """Say how many bytes before a secret are other parts of it, joined to it by full stops."""
+    found = _PARTS_BEFORE.search(data, max(0, start - _MOST_OF_PARTS), start)
+    return start - found.start() if found and _is_part(found[0]) else 0
+
+
+def _parts_after(data: bytes, end: int) -> int:
+    found = _PARTS_AFTER.match(data, end, end + _MOST_OF_PARTS)
+    return found.end() - end if found and _is_part(found[0]) else 0
+
+
+def _is_part(text: bytes) -> bool:
+    return any(48 <= one <= 57 for one in text) and not text.islower()
 
 
 def _continues(data: bytes, start: int) -> bool:
     return start > 0 and data[start - 1] in _TOKEN_BYTES
 
 
+def _token_bytes_before(data: bytes, start: int) -> int:
+    for most in (_FEW, _MOST):
+        before = data[max(0, start - most) : start]
+        count = len(before) - len(before.rstrip(_TOKEN_BYTES))
+        if count < most:
+            break
+    return count
+
+
+def _token_bytes_after(data: bytes, end: int) -> int:
+    for most in (_FEW, _MOST):
+        after = data[end : end + most]
+        count = len(after) - len(after.lstrip(_TOKEN_BYTES))
+        if count < most:
+            break
+    return count
+
+
 def _body(token: bytes) -> int:
     """Give where a token begins that has its own label before it: ``acme-secret-3f2a…``."""
-    found = _OWN_LABEL.match(token)
+    if b"_" not in token and b"-" not in token:
+        return 0
+    found = OWN_LABEL.match(token)
     return found.end() if found else 0
 
 
 def _is_secret(data: bytes, start: int, end: int, token: bytes) -> bool:
-    if not _LEAST <= len(token) <= _MOST or common_pairs(text := token.decode()) >= _MOST_BESIDE_A_LABEL:
+    if _is_checksum(data, start, token) or not _LEAST <= len(token) <= _MOST:
         return False
     classes = token.translate(_PARTS)
-    letters = classes.count(b"a") + classes.count(b"A")
-    if letters < 2 or not is_no_example(text) or token.startswith(_PUBLIC):
+    pieces = len(_PIECES.findall(classes))
+    # Nearly all are names; to see that early is most of the speed.
+    if pieces > 1 and pieces * 5 < len(token) and not _is_long_behind_sign(token) and not _HEX_BYTES.fullmatch(token):
         return False
-    if _speaks_for_itself(data, start, end, text):
-        return True
-    return _can_be_secret(text, classes) and _is_labelled(data, start, end)
+    text = token.decode()
+    if classes.count(b"a") + classes.count(b"A") < 2 or common_pairs(text) >= _MOST_BESIDE_A_LABEL:
+        return False
+    if token.startswith(_PUBLIC) or _SVG_PATH.fullmatch(token) or not is_no_example(text):
+        return False
+    return _speaks_for_itself(data, start, end, text) or (
+        _can_be_secret(text, classes) and _is_labelled(data, start, end)
+    )
+
+
+def _is_checksum(data: bytes, start: int, token: bytes) -> bool:
+    return token.startswith(_INTEGRITY) or data[max(0, start - 8) : start].endswith(_OF_CHECKSUMS)
+
+
+def _is_long_behind_sign(token: bytes) -> bool:
+    return len(token) - token.rfind(b"_") > _LEAST_PREFIXED and b"_" in token
 
 
 def _can_be_secret(text: str, classes: bytes) -> bool:
@@ -145,7 +187,8 @@ def _can_be_secret(text: str, classes: bytes) -> bool:
     pieces = len(_PIECES.findall(classes))
     if pieces == 1:
         return len(text) >= _LEAST_ALONE and common_pairs(text) < _MOST_OF_LETTERS
-    return pieces * 5 >= len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
+    longest = _LONGEST_PIECE + (len(text) >= _LEAST_ALONE and not (b"a" in classes and b"A" in classes))
+    return pieces * longest > len(text) and not is_name(text, _MOST_WORDS_BESIDE_A_LABEL) and looks_random(text)
 
 
 def _speaks_for_itself(data: bytes, start: int, end: int, text: str) -> bool:
@@ -167,7 +210,8 @@ def _is_mixed_up(text: str) -> bool:
     classes = text.encode().translate(_PARTS)
     pieces = len(_PIECES.findall(classes))
     digits = classes.count(b"0")
-    if digits < 2 or length > _MOST_ALONE or pieces * 4 < length:
+    few = digits == 1 and length >= _LEAST_WITH_FEW_DIGITS and pieces * 9 >= length * 4
+    if (digits < 2 and not few) or length > _MOST_ALONE or pieces * 4 < length:
         return False
     if b"a" not in classes or b"A" not in classes:
         return length >= _LEAST_PREFIXED and digits > 3 and text.isalnum() and _is_of_one_case(text)
@@ -199,7 +243,7 @@ def _is_prefixed(text: str) -> bool:
 def _is_named_as_data(data: bytes, start: int) -> bool:
     """Say whether words before it on the line say that it is a hash, a public key or the like."""
     line = data.rfind(b"\n", max(0, start - _BEFORE), start) + 1 or max(0, start - _BEFORE)
-    return _NOT_ALONE.search(data[line:start]) is not None
+    return NOT_ALONE.search(data[line:start]) is not None
 
 
 def _is_among_lines_of_data(data: bytes, start: int, end: int) -> bool:
@@ -222,19 +266,19 @@ def _is_labelled(data: bytes, start: int, end: int) -> bool:
     before = data[line:start]
     if _BREAK.search(before) or _FILE_ENDING.match(data, end):
         return False
-    if _has_label(before) or (_VENDOR.search(before) and not _NO_LABEL.search(before)):
+    if _has_label(before) or (VENDOR.search(before) and not NO_LABEL.search(before)):
         return True
-    if _DETACHED.search(before) is None or _NO_LABEL.search(before):
+    if DETACHED.search(before) is None or NO_LABEL.search(before):
         return False
     return _has_label(data[max(0, start - _ABOVE) : line].rpartition(b"}")[2])
 
 
 def _has_label(text: bytes) -> bool:
-    found = list(_LABEL.finditer(text))
+    found = list(LABEL.finditer(text))
     if not found:
         return False
     # "cache_key", "public key": what makes it no secret can stand before the word, too.
-    return _NO_LABEL.search(text[max(0, found[-1].start() - 12) :]) is None
+    return NO_LABEL.search(text[max(0, found[-1].start() - 12) :]) is None
 
 
 def _public_blocks(data: bytes) -> list[tuple[int, int]]:

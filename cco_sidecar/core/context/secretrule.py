@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import re2
 from attrs import frozen
 
 from cco_sidecar.core.context.secretchecks import is_no_example
@@ -42,3 +43,10 @@ class Rule:
 def near(name: str, word: str, value: str, check: Check = is_no_example) -> Rule:
     """Make the rule for values that mean something only beside a word: ``HEROKU_API_KEY = "…"``."""
     return Rule(name, f"(?i){word}", rf"(?i){word}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?({value})(?:[^A-Za-z0-9_/+]|$)", check)
+
+
+def with_room() -> re2.Options:
+    """Make the options of a large pattern: its automaton is made as it runs; short of memory, it is slow or fails."""
+    options = re2.Options()
+    options.max_mem = 64 << 20
+    return options
