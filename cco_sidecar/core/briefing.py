@@ -220,6 +220,8 @@ def _task_lines(task: Task) -> str:
     lease = task.state.lease
     until = "" if lease is None else f", fence {lease.fence}, until {rfc3339(lease.expires_at)}"
     text = f"- {inline_code(task.id)}{until}: {one_line(redact(task.record.title)[0])}\n"
+    if task.record.task != task.record.title:
+        text += f"  - to do: {one_line(_short(redact(task.record.task)[0].encode('utf-8', 'replace')))}\n"
     if task.checkpoint is not None:
         text += f"  - its checkpoint: {inline_code(_short(bytes(task.checkpoint.checkpoint)))}\n"
     return text

@@ -143,8 +143,9 @@ class RightsHouse:
         attempts: int = 3,
         by: str = "boss",
         data: msgspec.Raw = NOTHING,
+        text: str | None = None,
     ) -> "Deferred[Task]":
-        return self.tasks.add(NewTask(title, title, types, issue, priority, after, attempts, data), by)
+        return self.tasks.add(NewTask(title, text or title, types, issue, priority, after, attempts, data), by)
 
     def take(
         self, agent: str, wait: float = 0, wanted: Wanted = ANY, seconds: int = 300, holder: Holder | None = None

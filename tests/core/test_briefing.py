@@ -48,7 +48,7 @@ def checkpoint(value: object) -> Checkpoint:
 def rich(house: RightsHouse) -> Facts:
     """Make facts of everything that there can be."""
     result_of(house.claim("a", "src/**", "name:db"))
-    result_of(house.add("Round prices"))
+    result_of(house.add("Round prices", text="To whole cents,\nnever up."))
     task = result_of(house.take("a"))
     assert task is not None
     fence = task.state.lease.fence if task.state.lease else 0
@@ -91,7 +91,8 @@ def test_markdown_has_all() -> None:
     text = briefing_markdown(rich(RightsHouse()), 4_000).decode()
     words = [
         "You are `a` (t) on `i`", "## Task", "Add a discount.", "## Your checkpoint", '"next_step": "round"',
-        "## Tasks that you have", "fence 2", "Round prices", '{"half":true}', "## Your claims", "`src/**`, `name:db`",
+        "## Tasks that you have", "fence 2", "Round prices",
+        "to do: To whole cents, never up.", '{"half":true}', "## Your claims", "`src/**`, `name:db`",
         "## Your results", "use a table", "## Events", "`claim_expired`", "## Others", "`b` (tester), completed",
         "slow", "`c` (t), running",
     ]  # fmt: skip

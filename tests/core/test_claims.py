@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from twisted.internet.defer import CancelledError
 
 from cco_sidecar.core.claims import claims as module
 from cco_sidecar.core.claims import queue
@@ -268,6 +269,23 @@ def test_who_asks_twice_has_one(house: RightsHouse) -> None:
     assert first[0].id == second[0].id  # type: ignore[union-attr]
     assert house.held == [("b", "x")]
     assert house.waiting == []
+
+
+def test_who_asks_twice_and_hangs_up_once(house: RightsHouse) -> None:
+    """The one that hung up takes nothing from the other."""
+    held = result_of(house.claim("a", "x"))
+    first, second = (house.claim("b", "x", wait=60) for _ in range(2))
+    seen = outcome(first), outcome(second)
+    house.journal.held = True
+    released = outcome(house.claims.release(held.holder, held.id))
+    house.journal.write(1)
+    second.cancel()
+    house.journal.held = False
+    house.journal.write()
+    assert len(released) == 1
+    assert isinstance(seen[0][0], ClaimRecord)
+    assert isinstance(seen[1][0], CancelledError)
+    assert house.held == [("b", "x")]
 
 
 # Round and round

@@ -216,7 +216,8 @@ class Claims:
         # Its agent asked twice, and has it by now.
         answer, entry.answer, entry.is_over = entry.parked.done, None, True
         self._queue.remove(entry)
-        self._renew(same, entry.wish.holder, entry.wish.ttl_seconds, shorten=False).chainDeferred(answer)
+        renewed = self._renew(same, entry.wish.holder, entry.wish.ttl_seconds, shorten=False)
+        renewed.addBoth(lambda outcome: None if answer.called else answer.callback(outcome))  # a Failure is one there
 
     def _grant(self, entry: Entry) -> None:
         now = self._clock.seconds()

@@ -479,7 +479,9 @@ class Tasks:
             if waiting in self._waiting and parked is not None and parked.reader.token_id in ended:
                 self._turn_away(waiting, refusal)
         for task in self._board:
-            self._due(task)
+            lease = task.state.lease
+            if lease is not None and task.state.state == "leased" and self._tenure.until(lease.holder) is None:
+                self._due(task)
 
     def drain(self) -> None:
         """Answer all that wait, and let nobody wait any more."""
