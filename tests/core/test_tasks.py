@@ -368,6 +368,23 @@ def test_cancel(house: RightsHouse) -> None:
     assert house.hub.ring.oldest is None, "a cancelled task makes no noise"
 
 
+def test_taken_while_it_is_cancelled(house: RightsHouse) -> None:
+    """Nobody is given a task that is about to be cancelled; if it cannot be, whoever waits has it."""
+    tasks = [result_of(house.add(title)) for title in "xy"]
+    house.journal.held = True
+    cancelled = [outcome(house.tasks.cancel(house.holder(ADMIN), task.id)) for task in tasks]
+    assert result_of(house.take("a")) is None
+    waiting = outcome(house.take("b", wait=60))
+    house.journal.write(1)
+    assert (len(cancelled[0]), waiting) == (1, [])
+    house.journal.refuse(StorageFull("full"))
+    house.journal.held = False
+    house.journal.write()
+    assert isinstance(cancelled[1][0], StorageFull)
+    assert waiting == [tasks[1]]
+    assert house.states() == house.restart().states() == {"x": "cancelled", "y": "leased"}
+
+
 # On disk
 
 

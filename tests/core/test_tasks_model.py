@@ -49,9 +49,12 @@ class TasksMachine(RuleBasedStateMachine):
         adding = self.house.add("t", *after, priority=priority, types=types, issue=issue, attempts=ATTEMPTS)
         adding.addCallbacks(lambda task: self.added.add(task.id), lambda _: None)
 
+    def _ready(self) -> list[Task]:
+        return [task for task in self.house.tasks.listing(state="ready") if not task.is_busy]
+
     @rule(agent=st.sampled_from(AGENTS), wanted=st.sampled_from(WANTED), wait=st.sampled_from([0, 0, 20, 100]))
     def take(self, agent: str, wanted: Wanted, wait: int) -> None:
-        ready = [task for task in self.house.tasks.listing(state="ready") if wanted.takes(task)]
+        ready = [task for task in self._ready() if wanted.takes(task)]
         first = min(ready, key=lambda task: task.place, default=None)
         taking = self.house.take(agent, wait=wait, wanted=wanted, seconds=LEASE)
         if first is None:
@@ -172,7 +175,7 @@ class TasksMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_is_there(self) -> None:
-        ready = self.house.tasks.listing(state="ready")
+        ready = self._ready()
         for waiting in self.house.tasks._waiting:
             assert not any(waiting.wanted.takes(task) for task in ready)
         assert self.house.room.used == len(self.house.tasks._waiting)

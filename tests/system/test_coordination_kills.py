@@ -125,4 +125,4 @@ def test_kill_loses_nothing_that_was_answered(sidecar: Sidecar) -> None:
 @pytest.mark.timeout(1800)
 def test_many_kills_lose_nothing(sidecar: Sidecar) -> None:
     """The same, long."""
-    kill_rounds(sidecar, 40)
+    kill_rounds(sidecar, 20)

@@ -59,7 +59,8 @@ class Board:
     def first_ready(self, wanted: Wanted) -> Task | None:
         """Give the most urgent task that is wanted: by priority, then by age."""
         for _, _, task_id in self._ready:
-            if wanted.takes(task := self._all[task_id]):
+            task = self._all[task_id]
+            if not task.is_busy and wanted.takes(task):  # a busy one is being cancelled
                 return task
         return None
 

@@ -243,7 +243,7 @@ class Tasks:
     def _offer(self, task: Task) -> None:
         """Give a task that is ready to the first that waits for one like it."""
         for waiting in list(self._waiting):
-            if task.state.state != "ready":
+            if task.state.state != "ready" or task.is_busy:
                 return
             if waiting not in self._waiting or not waiting.wanted.takes(task):
                 continue
@@ -386,6 +386,8 @@ class Tasks:
             return
         self._due(task)
         self._look_at(task)
+        if not task.turns:
+            self._offer(task)
         if task.turns and not task.is_busy:
             task.turns.popleft()()
 
