@@ -1,5 +1,6 @@
 """What git says, read: the listing, the state of the work tree, history and diffs."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -22,6 +23,7 @@ HISTORY = 2_000
 BULK_FILES = 20
 """A commit over more files says nothing about any one of them."""
 _MESSAGE_CHARACTERS = 2_000
+_TOO_MANY = "the project has more files than can be listed; exclude some by .gitignore."
 _MARK = "//"  # no path begins so, and fields come in a fixed order
 
 _REGULAR = {b"100644", b"100755"}
@@ -42,10 +44,22 @@ class Listing:
     blobs: Mapping[str, str]
     statuses: Mapping[str, str]
     raw: Sequence[bytes]
+    index: "Index | None" = None
 
 
-def listing(repository: Repository) -> Listing:
+@frozen
+class Index:
+    """What an index file lists, and when: as long as the file is the same it need not be read again."""
+
+    identity: tuple[int, ...]
+    tracked: Mapping[str, str]
+    blobs: Mapping[str, str]
+    digest: bytes
+
+
+def listing(repository: Repository, before: Listing | None = None) -> Listing:
     """List tracked and untracked files; raises GitError."""
+    identity = repository.index_identity()
     status = repository.git(
         "status",
         "--porcelain=v2",
@@ -59,19 +73,30 @@ def listing(repository: Repository) -> Listing:
         ".",
         most_bytes=LISTING_BYTES,
     )
-    staged = repository.git("ls-files", "--stage", "-v", "-z", "--", ".", most_bytes=LISTING_BYTES)
-    if status.cut or staged.cut:
-        raise GitError("the project has more files than can be listed; exclude some by .gitignore.")
+    if status.cut:
+        raise GitError(_TOO_MANY)
+    index = before.index if before is not None and before.index is not None else None
+    if index is None or identity is None or index.identity != identity:
+        index = _index(repository, identity)
     headers, statuses = _statuses(status.data, repository.prefix)
     head = headers.get("oid", "(initial)")
     branch = headers.get("head", "(detached)")
     return Listing(
         None if head == "(initial)" else head,
         None if branch == "(detached)" else branch,
-        *_tracked(staged.data),
+        index.tracked,
+        index.blobs,
         statuses,
-        (status.data, staged.data),
+        (status.data, index.digest),
+        index,
     )
+
+
+def _index(repository: Repository, identity: tuple[int, ...] | None) -> Index:
+    staged = repository.git("ls-files", "--stage", "-v", "-z", "--", ".", most_bytes=LISTING_BYTES)
+    if staged.cut:
+        raise GitError(_TOO_MANY)
+    return Index(identity or (), *_tracked(staged.data), hashlib.sha256(staged.data).digest())
 
 
 def history(repository: Repository) -> list[Commit]:

@@ -5,14 +5,15 @@ are replaced before, so that neither a rank nor a reason tells who guesses one t
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import define, field
 from cachetools import LRUCache
 
 from cco_sidecar.backends.gatherer.opener import Root
-from cco_sidecar.backends.gatherer.reading import FILE_BYTES, Checkpoint, read_text
+from cco_sidecar.backends.gatherer.reading import Checkpoint
+from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache, is_still
 from cco_sidecar.core.context.languages import Kind, kind_of
 from cco_sidecar.core.context.project import Project, ProjectFile, Unreadable
 from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
@@ -25,6 +26,14 @@ _FILE_OVERHEAD = 1_024
 
 _Key = tuple[Path, str]
 
+Late = Callable[[], bool]
+"""Says whether time is over."""
+
+
+def never() -> bool:
+    """Say that there is time for all."""
+    return False
+
 
 def _size(terms: Terms) -> int:
     return terms.size_bytes
@@ -35,16 +44,18 @@ class TermIndex:
     """The terms of files by their content; used by several threads."""
 
     _most_bytes: int
+    _texts: TextCache
     _known: "LRUCache[_Key, Terms]" = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._known = LRUCache(maxsize=self._most_bytes, getsizeof=_size)
 
-    def documents(self, root: Root, project: Project, check: Checkpoint) -> dict[str, Terms]:
+    def documents(self, root: Root, project: Project, check: Checkpoint, is_late: Late = never) -> dict[str, Terms]:
         """Give the terms of the project's files, by path; those not known yet are read and counted.
 
         :param check: is called before each file, and raises to end the work.
+        :param is_late: says that no more are to be read.
         """
         found = {}
         for file in indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT)):
@@ -53,8 +64,10 @@ class TermIndex:
                 terms = self._known.get(key)
             if terms is None:
                 check()
-                terms = _read(root, file)
-                if _is_still(root, file):
+                if is_late():
+                    continue
+                terms = self._read(root, file)
+                if is_still(root, file):
                     self._keep(key, terms)
             if terms.length:
                 found[file.path] = terms
@@ -71,6 +84,10 @@ class TermIndex:
     def size_bytes(self) -> int:
         """How many bytes the terms take, about."""
         return int(self._known.currsize)
+
+    def _read(self, root: Root, file: ProjectFile) -> Terms:
+        text = self._texts.text(root, file)
+        return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
 
     def _keep(self, key: _Key, terms: Terms) -> None:
         with self._lock:
@@ -112,17 +129,3 @@ def _recent(project: Project) -> Mapping[str, int]:
         for path in step.files:
             places.setdefault(path, len(places))
     return places
-
-
-def _read(root: Root, file: ProjectFile) -> Terms:
-    text = read_text(root, file.path)
-    return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
-
-
-def _is_still(root: Root, file: ProjectFile) -> bool:
-    """Say whether the file is as it was when the project was looked at, so that what was read belongs to its key."""
-    try:
-        status = root.status(file.path)
-    except (OSError, ValueError):
-        return False
-    return (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns)

@@ -8,6 +8,7 @@ links to the repository's objects and refs and a copy of HEAD, and a configurati
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from attrs import field, frozen
 from cco_sidecar.backends.gatherer.git import Git, GitError, Output
 
 _CONFIG_BYTES = 1 << 20
+_TICK_NS = 20_000_000
 _SHARED = ("objects", "refs", "packed-refs", "reftable", "info", "shallow")
 _HARMLESS_WORDS = (
     "core.filemode core.autocrlf core.eol core.ignorecase core.symlinks core.precomposeunicode "
@@ -59,6 +61,16 @@ class Repository:
             most_bytes=most_bytes,
             given=b"".join(b"./%b\0" % path for path in paths),
         )
+
+    def index_identity(self) -> tuple[int, ...] | None:
+        """Name the state of the index; None if it is too young to be told from one that follows at once."""
+        try:
+            status = (self.location.private / "index").lstat()
+        except OSError:
+            return None
+        if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     @property
     def prefix(self) -> bytes:

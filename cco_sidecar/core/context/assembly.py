@@ -31,6 +31,8 @@ class Assembled:
     head: bytes = field(repr=False)
     truncated: bool
     file_count: int
+    is_whole: bool = True
+    """Whether there was time for all."""
 
 
 @frozen
@@ -50,7 +52,12 @@ ENDING_BYTES = len(ending(0, False))
 
 
 def assemble(
-    request: ContextRequest, project: Project, selection: Selection, read: Reader, outliner: Outliner
+    request: ContextRequest,
+    project: Project,
+    selection: Selection,
+    read: Reader,
+    outliner: Outliner,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Assembled:
     """Put the answer together; with its ending it takes at most ``request.budget_bytes``.
 
@@ -59,6 +66,7 @@ def assemble(
 
     :param read: is asked for the files that go in, one at a time.
     :param outliner: is asked for the outlines of those that are cut.
+    :param is_late: says that no more files are to be read.
     """
     names = encode(request.issue_id), encode(request.agent_type.type)
     available = request.budget_bytes - len(_FRAMES) - ENDING_BYTES - 4 * _NUMBER_BYTES - sum(map(len, names))
@@ -72,7 +80,7 @@ def assemble(
     fitted = {name: maker.make(maker.share) for name, maker in makers.items()}
     left = available - sum(len(section.json) for section in fitted.values())
     files = FileSection(
-        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":')
+        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":'), is_late
     )
     files.take(selection.picks)
     fragments = joined(files.fragments)
@@ -114,4 +122,5 @@ def assemble(
         ),
         truncated,
         len(files.fragments),
+        files.is_whole,
     )

@@ -11,7 +11,7 @@ from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, ending
 from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, Reader
 from cco_sidecar.core.context.fitting import encode, fit_list, shown
 from cco_sidecar.core.context.ignoring import globs, matches_any
-from cco_sidecar.core.context.project import Omission, Project, Text, Unreadable
+from cco_sidecar.core.context.project import Omission, Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest, Inquiry
 from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.selection import EXCLUDED, Selection
@@ -80,11 +80,11 @@ class Witness:
     _read: Reader
     unreadable: dict[str, str] = field(factory=dict, init=False)
 
-    def read(self, path: str) -> Text | Unreadable:
+    def read(self, file: ProjectFile) -> Text | Unreadable:
         """Give the text of a file."""
-        found = self._read(path)
+        found = self._read(file)
         if isinstance(found, Unreadable):
-            self.unreadable[path] = found.why
+            self.unreadable[file.path] = found.why
         return found
 
 

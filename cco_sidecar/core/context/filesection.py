@@ -6,7 +6,6 @@ from attrs import define, field, frozen
 
 from cco_sidecar.core.context.budget import level_of
 from cco_sidecar.core.context.fitting import encode, shown
-from cco_sidecar.core.context.generated import generated_text
 from cco_sidecar.core.context.languages import language_of
 from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
@@ -17,6 +16,7 @@ from cco_sidecar.core.context.tokens import tokens_in
 from cco_sidecar.core.times import rfc3339
 
 OUT_OF_BUDGET = "over the budget"
+OUT_OF_TIME = "there was no time left to read it"
 _LEAST_CONTENT = 256
 _MOST_TOKENS = 10**7
 _LAST_SECOND = 253_402_300_799  # of the year 9999: a file's time can be anything
@@ -27,8 +27,8 @@ _MOST_GROWN = 32
 _LOOKED_AT = 1_000_000
 """After so many characters of files that are cut, the next are cut to their beginnings: a closer look takes time."""
 
-Reader = Callable[[str], Text | Unreadable]
-"""Gives the text of a file by its path; it may raise to end the gathering."""
+Reader = Callable[[ProjectFile], Text | Unreadable]
+"""Gives the text of a file; it may raise to end the gathering."""
 
 
 @frozen
@@ -55,6 +55,9 @@ class FileSection:
     _focus: Focus
     _project: Project
     _left: int
+    _is_late: Callable[[], bool] = lambda: False
+    is_whole: bool = field(default=True, init=False)
+    """Whether there was time for all."""
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
@@ -69,6 +72,10 @@ class FileSection:
         level = level_of([_guess(pick) for _, pick in turns], self._left)
         dear_left = self._left // 2
         for turn, (place, pick) in enumerate(turns):
+            if self._is_late():
+                self.is_whole = False
+                self._leave_out(pick, OUT_OF_TIME)
+                continue
             most = level.allowance(turn, self._left)
             if _is_dear(pick):
                 most = min(self._left, max(most, dear_left // 2))
@@ -109,7 +116,7 @@ class FileSection:
         """Give what is left over to files that were cut."""
         cut_ones = [(place, pick) for place, pick in turns if place in self._entries and self._entries[place].cut]
         for place, pick in cut_ones[:_MOST_GROWN]:
-            if self._left < _WORTH_GROWING:
+            if self._left < _WORTH_GROWING or not self.is_whole:
                 return
             entry = self._entry(pick, self._left + len(self._entries[place].json), True)
             if isinstance(entry, _Entry):
@@ -120,24 +127,26 @@ class FileSection:
         least = min(pick.file.size, _LEAST_CONTENT)
         if most < _LEAST_FRAME + len(pick.file.path) + least:
             return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
-        room = most - 1 - len(_fragment(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
+        frame = _Frame.of(pick)
+        room = most - 1 - frame.most_bytes
         if room < least:
             return OUT_OF_BUDGET
-        text = self._read(pick.file.path)
+        text = self._read(pick.file)
         if isinstance(text, Unreadable):
             return text.why
         language = language_of(pick.file.path)
-        why = "" if pick.named else generated_text(language, text.content)
+        why = "" if pick.named else text.generated(language)
         if why:
             return why
-        whole = len(encode(text.content)) - 2 <= room
-        if not whole and room < _LEAST_CONTENT:
+        if len(text.json) - 2 <= room:
+            fragment = frame.around(text.json, text.checksum, tokens_in(text.size_bytes), None)
+            return _Entry(pick, fragment, text.size_bytes, text.redactions, False)
+        if room < _LEAST_CONTENT:
             return OUT_OF_BUDGET
-        kept = Cut(text.content, []) if whole else self._cut(pick, language, text, room, fill)
+        kept = self._cut(pick, language, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
-        redactions = text.redactions if whole else min(text.redactions, kept.content.count(_MARK))
-        fragment = _fragment(pick, text.checksum, kept, not whole, tokens_in(size))
-        return _Entry(pick, fragment, size, redactions, not whole)
+        fragment = frame.around(encode(kept.content), text.checksum, tokens_in(size), kept.omitted)
+        return _Entry(pick, fragment, size, min(text.redactions, kept.content.count(_MARK)), True)
 
     def _cut(self, pick: Pick, language: str, text: Text, room: int, fill: bool) -> Cut:
         if pick.file.path not in self._looked_at:
@@ -152,7 +161,7 @@ class FileSection:
 
     def _leave_out(self, pick: Pick, why: str) -> None:
         self.omitted.append(Omission(pick.file.path, pick.file.size, why))
-        self._left_out = self._left_out or why in (OUT_OF_BUDGET, TOO_BIG)
+        self._left_out = self._left_out or why in (OUT_OF_BUDGET, OUT_OF_TIME, TOO_BIG)
 
 
 def _in_turn(first: Sequence[int], second: Sequence[int]) -> list[int]:
@@ -169,21 +178,37 @@ def _guess(pick: Pick) -> int:
     return pick.file.size + pick.file.size // 16 + _FRAME_GUESS + len(pick.file.path)
 
 
-def _fragment(pick: Pick, checksum: str, kept: Cut, is_cut: bool, tokens: int) -> bytes:
-    """Encode one file; ``tokens`` is an estimate."""
-    value = {
-        "path": shown(pick.file.path),
-        "content": kept.content,
-        "last_modified": rfc3339(min(max(pick.file.modified_ns / 1e9, 0), _LAST_SECOND)),
-        "size": pick.file.size,
-        "language": language_of(pick.file.path),
-        "checksum": f"sha256:{checksum}",
-        "reason": pick.reason,
-        "truncated": is_cut,
-        "tokens": tokens,
-    }
-    return encode({**value, "omitted_lines": kept.omitted} if is_cut else value)
+@frozen
+class _Frame:
+    """What is around the content of one file, as JSON: made once, for it takes longer than the rest."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, pick: Pick) -> "_Frame":
+        file = pick.file
+        modified = rfc3339(min(max(file.modified_ns / 1e9, 0), _LAST_SECOND))
+        about = modified.encode(), file.size, encode(language_of(file.path))
+        return cls(
+            b'{"path":%b,"content":' % encode(shown(file.path)),
+            b',"last_modified":"%b","size":%d,"language":%b,"checksum":"sha256:' % about,
+            b'","reason":%b,"truncated":' % encode(pick.reason),
+        )
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes at most, around a content that is cut, quotes and the brackets of what is left out included."""
+        return len(self.before) + len(self.between) + len(self.after) + _ENDING_BYTES
+
+    def around(self, content: bytes, checksum: str, tokens: int, omitted: Sequence[tuple[int, int]] | None) -> bytes:
+        """Put it around content; ``tokens`` is an estimate, ``omitted`` None for a file that is whole."""
+        end = b'false,"tokens":%d}' % tokens
+        if omitted is not None:
+            end = b'true,"tokens":%d,"omitted_lines":%b}' % (tokens, encode(omitted))
+        return b"".join((self.before, content, self.between, checksum.encode(), self.after, end))
 
 
-_NOTHING = Pick(ProjectFile("", 0, 0), "")
-_LEAST_FRAME = len(_fragment(_NOTHING, "0" * 64, Cut("", []), True, 0)) - len(language_of(""))
+_ENDING_BYTES = len(b'""') + 64 + len(b'true,"tokens":%d,"omitted_lines":[]}' % _MOST_TOKENS)
+_LEAST_FRAME = _Frame.of(Pick(ProjectFile("", 0, 0), "")).most_bytes - len(encode(language_of("")))

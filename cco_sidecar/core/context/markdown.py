@@ -60,7 +60,7 @@ def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int
     page.left += reserve
     out = [_left_out(one) for one in (*files.dropped, *found.omitted)]
     page.section(f"Left out: {len(files.dropped) + found.omitted_count} files", out, 1)
-    return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count)
+    return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count, answer.is_whole)
 
 
 @define(eq=False)

@@ -1,0 +1,119 @@
+"""The texts of files as they go into answers: read, cleared of secrets and encoded once for each content."""
+
+import hashlib
+import threading
+from pathlib import Path
+
+import zstandard
+from attrs import define, field, frozen
+from cachetools import LRUCache
+
+from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
+from cco_sidecar.core.context.project import (
+    BINARY,
+    GONE,
+    NOT_REGULAR,
+    TOO_BIG,
+    ProjectFile,
+    Text,
+    Unreadable,
+)
+from cco_sidecar.core.context.secrets import redact
+
+FILE_BYTES = 1 << 20
+_LEVEL = 1
+_WORTH_PACKING = 512
+_OVERHEAD_BYTES = 600
+
+
+@frozen
+class _Kept:
+    """A text, its JSON compressed if that is worth it; or why there is none."""
+
+    data: bytes
+    is_packed: bool
+    checksum: str
+    redactions: int
+    size: int
+    generated: dict[str, str]
+    why: str
+
+
+def _size(kept: _Kept) -> int:
+    return len(kept.data) + _OVERHEAD_BYTES
+
+
+@define(eq=False)
+class TextCache:
+    """Texts by the content they are of, the least recently used ones leaving first; any thread may use it."""
+
+    _most_bytes: int
+    _kept: "LRUCache[tuple[Path, str], _Kept]" = field(init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _compressor: zstandard.ZstdCompressor = field(factory=lambda: zstandard.ZstdCompressor(level=_LEVEL), init=False)
+    _decompressor: zstandard.ZstdDecompressor = field(factory=zstandard.ZstdDecompressor, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kept = LRUCache(maxsize=self._most_bytes, getsizeof=_size)
+
+    def text(self, root: Root, file: ProjectFile) -> Text | Unreadable:
+        """Give the text of a file; what changed since the project was looked at is given as it is, and not kept."""
+        key = root.path, file.key
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                return self._opened(kept)
+        found = read_text(root, file.path)
+        if file.key and is_still(root, file):
+            with self._lock:
+                self._keep(key, self._packed(found))
+        return found
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the texts take, about."""
+        return int(self._kept.currsize)
+
+    def _keep(self, key: tuple[Path, str], kept: _Kept) -> None:
+        if _size(kept) <= self._most_bytes:
+            self._kept[key] = kept
+
+    def _packed(self, found: Text | Unreadable) -> _Kept:
+        if isinstance(found, Unreadable):
+            return _Kept(b"", False, "", 0, 0, {}, found.why)
+        packed = len(found.json) > _WORTH_PACKING
+        data = self._compressor.compress(found.json) if packed else found.json
+        return _Kept(
+            data, packed, found.checksum, found.redactions, found.size_bytes, found.generated_by_language, ""
+        )
+
+    def _opened(self, kept: _Kept) -> Text | Unreadable:
+        if kept.why:
+            return Unreadable(kept.why)
+        data = self._decompressor.decompress(kept.data) if kept.is_packed else kept.data
+        return Text(None, kept.checksum, kept.redactions, data, kept.size, kept.generated)
+
+
+def read_text(root: Root, path: str) -> Text | Unreadable:
+    """Read a file of at most 1 MB as text; bytes that are no UTF-8 become U+FFFD, and secrets are replaced."""
+    try:
+        found = root.read(path, FILE_BYTES)
+    except NotRegularError:
+        return Unreadable(NOT_REGULAR)
+    except (OSError, ValueError):
+        return Unreadable(GONE)
+    if b"\0" in found.data:
+        return Unreadable(BINARY)
+    if not found.whole:
+        return Unreadable(TOO_BIG)
+    content, counts = redact(found.data.decode("utf-8", "replace"))
+    return Text(content, hashlib.sha256(found.data).hexdigest(), counts.total())
+
+
+def is_still(root: Root, file: ProjectFile) -> bool:
+    """Say whether the file is as it was when the project was looked at, so that what was read belongs to its key."""
+    try:
+        status = root.status(file.path)
+    except (OSError, ValueError):
+        return False
+    return (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns)
