@@ -24,6 +24,7 @@ BULK_FILES = 20
 """A commit over more files says nothing about any one of them."""
 _MESSAGE_CHARACTERS = 2_000
 _TOO_MANY = "the project has more files than can be listed; exclude some by .gitignore."
+_EDGE = "\n\0\n"
 _MARK = "//"  # no path begins so, and fields come in a fixed order
 
 _REGULAR = {b"100644", b"100755"}
@@ -106,11 +107,19 @@ def history(repository: Repository) -> list[Commit]:
 
 def footprints(repository: Repository) -> list[Footprint]:
     """Give the newest 2,000 commits below the root that HEAD reaches, but merges and bulk; raises GitError."""
-    found = []
-    for fields, files in _records(_log(repository, f"--max-count={HISTORY}", "%H%x00%B", "--no-merges"), 2):
-        if 0 < len(files) <= BULK_FILES:
-            found.append(Footprint(fields[0], files, message_terms(redact(fields[1])[0])))
-    return found
+    records = _records(_log(repository, f"--max-count={HISTORY}", "%H%x00%B", "--no-merges"), 2)
+    narrow = [(fields[0], fields[1], files) for fields, files in records if 0 < len(files) <= BULK_FILES]
+    messages = _all_redacted([message for _, message, _ in narrow])
+    return [
+        Footprint(commit, files, message_terms(message))
+        for (commit, _, files), message in zip(narrow, messages, strict=True)
+    ]
+
+
+def _all_redacted(messages: Sequence[str]) -> Sequence[str]:
+    """Redact all at once, which takes a tenth of the time; one by one only if a secret seems to go over an edge."""
+    whole = redact(_EDGE.join(messages))[0].split(_EDGE)
+    return whole if len(whole) == len(messages) else [redact(message)[0] for message in messages]
 
 
 def _log(repository: Repository, count: str, fields: str, *options: str) -> bytes:
