@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from attrs import define, evolve, frozen
@@ -21,7 +22,7 @@ from cco_sidecar.core.context.assembly import Assembled, assemble
 from cco_sidecar.core.context.explaining import Evidence, Witness, explain
 from cco_sidecar.core.context.markdown import markdown, source_budget
 from cco_sidecar.core.context.outline.shape import Parse
-from cco_sidecar.core.context.project import Project
+from cco_sidecar.core.context.project import Project, ProjectFile
 from cco_sidecar.core.context.request import ContextRequest, Inquiry
 from cco_sidecar.core.context.selection import Selection, select
 from cco_sidecar.errors import ContextFailed
@@ -30,6 +31,8 @@ MOST_SECONDS = 8.0
 """After so long the answer is what there is."""
 _READING_SECONDS = 5.0
 """After so long no more texts are read for their terms, so that some time is left to show the best."""
+_SHOWING_SECONDS = 1.0
+"""So much time there is in any case to show the best."""
 _TICK_NS = 20_000_000
 """Longer than a file system's clock stands still (a timer tick, at most 10 ms)."""
 _INDEX_SHARE, _OUTLINES_SHARE = 2, 8
@@ -86,6 +89,7 @@ class Gathering:
     _seconds: Callable[[], float] = time.monotonic
     _looked: bool = False
     _began: float = 0.0
+    _until: float = 0.0
 
     def made(self) -> Made:
         """Give the answer.
@@ -144,11 +148,12 @@ class Gathering:
 
     def _answered(self, root: Root, project: Project) -> Assembled:
         request, selection = self._request, self._selection(root, project)
+        self._until = max(self._began + MOST_SECONDS, self._seconds() + _SHOWING_SECONDS)
         read, outline = reader(root, self._reserves.texts, self._check), self._reserves.outlines.outline
         if request.form == "json":
-            return assemble(request, project, selection, read, outline, self._is_late)
+            return assemble(request, project, selection, read, outline, self._is_late, partial(self._read_ahead, root))
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, read, outline, self._is_late)
+        answer = assemble(whole, project, selection, read, outline, self._is_late, partial(self._read_ahead, root))
         return markdown(answer, project.git, request.task, request.budget_bytes)
 
     def _selection(self, root: Root, project: Project) -> Selection:
@@ -159,8 +164,11 @@ class Gathering:
             documents = self._reserves.index.documents(root, project, self._check, self._is_reading_late)
         return select(project, request.agent_type, request.task, touched, documents)
 
+    def _read_ahead(self, root: Root, files: Sequence[ProjectFile]) -> None:
+        self._reserves.texts.read_ahead(root, files, self._check)
+
     def _is_late(self) -> bool:
-        return self._seconds() - self._began > MOST_SECONDS
+        return self._seconds() > self._until
 
     def _is_reading_late(self) -> bool:
         return self._seconds() - self._began > _READING_SECONDS

@@ -15,7 +15,7 @@ from cco_sidecar.backends.gatherer.opener import Root
 from cco_sidecar.backends.gatherer.reading import Checkpoint
 from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache, is_still
 from cco_sidecar.core.context.languages import Kind, kind_of
-from cco_sidecar.core.context.project import Project, ProjectFile, Unreadable
+from cco_sidecar.core.context.project import Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
 
 MOST_TEXT_BYTES = 32 << 20
@@ -23,6 +23,7 @@ MOST_TEXT_BYTES = 32 << 20
 _TERMS_PER_TEXT = 3
 """A text's terms never take more than so many times its bytes, but for a little overhead."""
 _FILE_OVERHEAD = 1_024
+_BATCH = 4_096
 
 _Key = tuple[Path, str]
 
@@ -57,21 +58,19 @@ class TermIndex:
         :param check: is called before each file, and raises to end the work.
         :param is_late: says that no more are to be read.
         """
-        found = {}
-        for file in indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT)):
-            key = root.path, file.key
-            with self._lock:
-                terms = self._known.get(key)
-            if terms is None:
-                check()
-                if is_late():
-                    continue
-                terms = self._read(root, file)
-                if is_still(root, file):
-                    self._keep(key, terms)
-            if terms.length:
+        files = indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT))
+        with self._lock:
+            found = {file.path: self._known.get((root.path, file.key)) for file in files}
+        unknown = [file for file in files if found[file.path] is None]
+        for start in range(0, len(unknown), _BATCH):
+            if is_late():
+                break
+            batch = unknown[start : start + _BATCH]
+            for file, terms in zip(batch, self._texts.studied(root, batch, _terms, check), strict=True):
                 found[file.path] = terms
-        return found
+                if is_still(root, file):
+                    self._keep((root.path, file.key), terms)
+        return {path: terms for path, terms in found.items() if terms is not None and terms.length}
 
     def clear(self) -> int:
         """Forget all, and say how many bytes that were."""
@@ -85,14 +84,14 @@ class TermIndex:
         """How many bytes the terms take, about."""
         return int(self._known.currsize)
 
-    def _read(self, root: Root, file: ProjectFile) -> Terms:
-        text = self._texts.text(root, file)
-        return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
-
     def _keep(self, key: _Key, terms: Terms) -> None:
         with self._lock:
             if terms.size_bytes <= self._most_bytes:
                 self._known[key] = terms
+
+
+def _terms(text: Text | Unreadable) -> Terms:
+    return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
 
 
 def indexed(project: Project, most_bytes: int) -> Sequence[ProjectFile]:

@@ -2,12 +2,16 @@
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import zstandard
 from attrs import define, field, frozen
 from cachetools import LRUCache
 
+from cco_sidecar.backends.gatherer.forks import mapped
 from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
 from cco_sidecar.core.context.project import (
     BINARY,
@@ -25,10 +29,12 @@ _LEVEL = 1
 _WORTH_PACKING = 512
 _OVERHEAD_BYTES = 600
 
+_Studied = TypeVar("_Studied")
+
 
 @frozen
-class _Kept:
-    """A text, its JSON compressed if that is worth it; or why there is none."""
+class Kept:
+    """A text as it is kept: its JSON compressed if that is worth it; or why there is none."""
 
     data: bytes
     is_packed: bool
@@ -39,7 +45,11 @@ class _Kept:
     why: str
 
 
-def _size(kept: _Kept) -> int:
+def _sizes(files: Sequence[ProjectFile]) -> list[int]:
+    return [min(file.size, FILE_BYTES) for file in files]
+
+
+def _size(kept: Kept) -> int:
     return len(kept.data) + _OVERHEAD_BYTES
 
 
@@ -48,13 +58,52 @@ class TextCache:
     """Texts by the content they are of, the least recently used ones leaving first; any thread may use it."""
 
     _most_bytes: int
-    _kept: "LRUCache[tuple[Path, str], _Kept]" = field(init=False)
+    _kept: "LRUCache[tuple[Path, str], Kept]" = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _compressor: zstandard.ZstdCompressor = field(factory=lambda: zstandard.ZstdCompressor(level=_LEVEL), init=False)
     _decompressor: zstandard.ZstdDecompressor = field(factory=zstandard.ZstdDecompressor, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._kept = LRUCache(maxsize=self._most_bytes, getsizeof=_size)
+
+    def read_ahead(self, root: Root, files: Iterable[ProjectFile], check: Callable[[], None]) -> None:
+        """Read the texts of files that are not known yet, on several processors."""
+        with self._lock:
+            unknown = [file for file in files if file.key and (root.path, file.key) not in self._kept]
+        for file, kept in zip(unknown, mapped(partial(self._found, root), unknown, _sizes(unknown), check), strict=True):
+            self.take(root, file, kept)
+
+    def studied(
+        self,
+        root: Root,
+        files: Sequence[ProjectFile],
+        study: Callable[[Text | Unreadable], _Studied],
+        check: Callable[[], None],
+    ) -> list[_Studied]:
+        """Give what a study makes of the texts of files, on several processors."""
+        with self._lock:
+            known = [self._kept.get((root.path, file.key)) for file in files]
+
+        def work(pair: tuple[ProjectFile, Kept | None]) -> tuple[Kept | None, _Studied]:
+            file, kept = pair
+            text = read_text(root, file.path) if kept is None else self._opened(kept)
+            return (self._packed(text) if kept is None else None), study(text)
+
+        found = []
+        for file, one in zip(files, mapped(work, list(zip(files, known, strict=True)), _sizes(files), check), strict=True):
+            if one[0] is not None:
+                self.take(root, file, one[0])
+            found.append(one[1])
+        return found
+
+    def take(self, root: Root, file: ProjectFile, kept: "Kept") -> None:
+        """Keep what was read of a file, if it is of what the file was."""
+        if is_still(root, file):
+            with self._lock:
+                self._keep((root.path, file.key), kept)
+
+    def _found(self, root: Root, file: ProjectFile) -> "Kept":
+        return self._packed(read_text(root, file.path))
 
     def text(self, root: Root, file: ProjectFile) -> Text | Unreadable:
         """Give the text of a file; what changed since the project was looked at is given as it is, and not kept."""
@@ -74,20 +123,20 @@ class TextCache:
         """How many bytes the texts take, about."""
         return int(self._kept.currsize)
 
-    def _keep(self, key: tuple[Path, str], kept: _Kept) -> None:
+    def _keep(self, key: tuple[Path, str], kept: Kept) -> None:
         if _size(kept) <= self._most_bytes:
             self._kept[key] = kept
 
-    def _packed(self, found: Text | Unreadable) -> _Kept:
+    def _packed(self, found: Text | Unreadable) -> Kept:
         if isinstance(found, Unreadable):
-            return _Kept(b"", False, "", 0, 0, {}, found.why)
+            return Kept(b"", False, "", 0, 0, {}, found.why)
         packed = len(found.json) > _WORTH_PACKING
         data = self._compressor.compress(found.json) if packed else found.json
-        return _Kept(
+        return Kept(
             data, packed, found.checksum, found.redactions, found.size_bytes, found.generated_by_language, ""
         )
 
-    def _opened(self, kept: _Kept) -> Text | Unreadable:
+    def _opened(self, kept: Kept) -> Text | Unreadable:
         if kept.why:
             return Unreadable(kept.why)
         data = self._decompressor.decompress(kept.data) if kept.is_packed else kept.data

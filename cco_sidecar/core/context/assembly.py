@@ -5,7 +5,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from cco_sidecar.core.context.budget import slices
-from cco_sidecar.core.context.filesection import FileSection, Reader
+from cco_sidecar.core.context.filesection import FileSection, ReadAhead, Reader
 from cco_sidecar.core.context.fitting import Fitted, encode, joined
 from cco_sidecar.core.context.gitsection import git_section
 from cco_sidecar.core.context.outline.focus import focus_of
@@ -58,6 +58,7 @@ def assemble(
     read: Reader,
     outliner: Outliner,
     is_late: Callable[[], bool] = lambda: False,
+    read_ahead: ReadAhead = lambda _files: None,
 ) -> Assembled:
     """Put the answer together; with its ending it takes at most ``request.budget_bytes``.
 
@@ -67,6 +68,7 @@ def assemble(
     :param read: is asked for the files that go in, one at a time.
     :param outliner: is asked for the outlines of those that are cut.
     :param is_late: says that no more files are to be read.
+    :param read_ahead: is told which files will be asked for, as far as that can be guessed.
     """
     names = encode(request.issue_id), encode(request.agent_type.type)
     available = request.budget_bytes - len(_FRAMES) - ENDING_BYTES - 4 * _NUMBER_BYTES - sum(map(len, names))
@@ -80,7 +82,7 @@ def assemble(
     fitted = {name: maker.make(maker.share) for name, maker in makers.items()}
     left = available - sum(len(section.json) for section in fitted.values())
     files = FileSection(
-        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":'), is_late
+        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":'), is_late, read_ahead
     )
     files.take(selection.picks)
     fragments = joined(files.fragments)

@@ -30,6 +30,9 @@ _LOOKED_AT = 1_000_000
 Reader = Callable[[ProjectFile], Text | Unreadable]
 """Gives the text of a file; it may raise to end the gathering."""
 
+ReadAhead = Callable[[Sequence[ProjectFile]], None]
+"""Is told which files will be asked for."""
+
 
 @frozen
 class _Entry:
@@ -56,6 +59,7 @@ class FileSection:
     _project: Project
     _left: int
     _is_late: Callable[[], bool] = lambda: False
+    _read_ahead: ReadAhead = lambda _files: None
     is_whole: bool = field(default=True, init=False)
     """Whether there was time for all."""
     omitted: list[Omission] = field(factory=list, init=False)
@@ -71,6 +75,8 @@ class FileSection:
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
         level = level_of([_guess(pick) for _, pick in turns], self._left)
         dear_left = self._left // 2
+        reach = level.reach([_guess(pick) for _, pick in turns], self._left)
+        self._read_ahead([pick.file for _, pick in turns[:reach] if pick.file.size])
         for turn, (place, pick) in enumerate(turns):
             if self._is_late():
                 self.is_whole = False
