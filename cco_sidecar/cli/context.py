@@ -12,7 +12,7 @@ from cco_sidecar.cli.sidecar import Failed, Query, Sidecar, current, route
 
 _GATHER_SECONDS = 120.0
 _FILE_COLUMNS = ("path", "size", "tokens", "truncated", "reason")
-_FATE_COLUMNS = ("rank", "verdict", "path", "size", "tokens", "reason", "cut", "rule")
+_FATE_COLUMNS = ("rank", "verdict", "path", "score", "size", "tokens", "reason", "cut", "rule")
 _PROSE = ("markdown", "text")
 
 

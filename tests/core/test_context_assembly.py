@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled, assemble, ending
 from cco_sidecar.core.context.budget import level_of
-from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, Reader
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET, FileSection, Reader
 from cco_sidecar.core.context.fitting import encode, fit_list, head_of, shown
 from cco_sidecar.core.context.outline.comments import omission_line
 from cco_sidecar.core.context.outline.cutting import cut
 from cco_sidecar.core.context.outline.drawing import outline_of
 from cco_sidecar.core.context.outline.focus import focus_of, focused_lines
-from cco_sidecar.core.context.outline.shape import Outline, lines_of
+from cco_sidecar.core.context.outline.shape import Outline, Outliner, lines_of
 from cco_sidecar.core.context.project import (
     TOO_BIG,
     Change,
@@ -67,10 +67,14 @@ def reads(texts: dict[str, str]) -> Reader:
     return lambda path: Text(texts[path], hashlib.sha256(texts[path].encode("utf-8", "replace")).hexdigest())
 
 
+def taking(asked: ContextRequest, found: Project, read: Reader, draw: Outliner = outliner) -> FileSection:
+    return FileSection(read, draw, focus_of(asked.task), found)
+
+
 def put_together(asked: ContextRequest, found: Project, texts: dict[str, str]) -> tuple[dict[str, object], Assembled]:
     selection = Selection([Pick(file, "because") for file in found.files], [Omission("b.js", 1, "other")])
 
-    made = assemble(asked, found, selection, reads(texts), outliner)
+    made = assemble(asked, found, selection, taking(asked, found, reads(texts)))
     body = made.head + ending(1_700_000_000.25, False)
     assert len(body) <= asked.budget_bytes
     whole: dict[str, object] = msgspec.json.decode(body)
@@ -215,13 +219,26 @@ def test_outline_and_windows() -> None:
     assert len(kept) < 1_000 < len(texts["b.kt"])
 
 
+def test_best_are_whole() -> None:
+    """Where there is room for many, the best are not cut, though they are bigger than the others may be."""
+    texts = {f"f{n:02}.txt": f"word{n}\n" * (4_000 if n % 2 else 500) for n in range(40)}
+    whole, _ = put_together(request(400_000), project(texts), texts)
+    files = relevant(whole)
+    assert len(files) == 40
+    cut = [place for place, file in enumerate(files) if file["truncated"]]
+    assert cut == list(range(cut[0], 40, 2))
+    assert cut[0] > 3
+    assert all(len(files[place]["content"]) > 8_192 for place in cut)
+
+
 def test_named_and_changed_files_are_cut_last() -> None:
     """What the task names or what is changed stays whole, and in its place, where the rest has to be cut or to go."""
     texts = {f"f{n:02}.txt": f"word{n}\n" * 900 for n in range(40)}
     found = project(texts)
     files = [evolve(file, status="modified") if file.path == "f30.txt" else file for file in found.files]
     picks = [Pick(file, "because", named=file.path == "f39.txt") for file in files]
-    made = assemble(request(60_000), evolve(found, files=files), Selection(picks, []), reads(texts), outliner)
+    taken = taking(request(60_000), found, reads(texts))
+    made = assemble(request(60_000), evolve(found, files=files), Selection(picks, []), taken)
     got = relevant(msgspec.json.decode(made.head + ending(0, False)))
     assert [file["path"] for file in got] == sorted(file["path"] for file in got)
     assert [file["truncated"] for file in got if file["path"] in ("f30.txt", "f39.txt")] == [False, False]
@@ -300,11 +317,14 @@ def test_closer_look_is_bounded() -> None:
     texts = {f"f{n:02}.kt": f"class C{n} {{\n" + "  x()\n" * 20_000 + "}\nclass Z {}\n" for n in range(40)}
     found = project(texts)
     made = assemble(
-        request(500_000), found, Selection([Pick(file, "r") for file in found.files], []), reads(texts), counting
+        request(500_000),
+        found,
+        Selection([Pick(file, "r") for file in found.files], []),
+        taking(request(500_000), found, reads(texts), counting),
     )
     files = relevant(msgspec.json.decode(made.head + ending(0, False)))
     assert len(files) == 40
-    assert len(asked) == 9
+    assert len(set(asked)) == 9
     assert ["class Z {}" in file["content"] for file in files] == [True] * 9 + [False] * 31
     assert all(file["content"].startswith("class C") and file["omitted_lines"] for file in files)
 
@@ -313,12 +333,16 @@ def test_level() -> None:
     """Small files are whole, big ones alike; what is not taken is for the next; if not all get that, 8 kB for each."""
     level = level_of([10_000, 50_000, 90_000], 100_000)
     assert level.fill
-    assert [level.allowance(turn, left) for turn, left in enumerate([100_000, 90_000, 45_000])] == [
-        45_000, 45_000, 45_000
+    assert level.favour == 25_000
+    assert [level.allowance(turn, left) for turn, left in enumerate([75_000, 65_000, 32_500])] == [
+        32_500, 32_500, 32_500
     ]  # fmt: skip
     assert level.allowance(2, 60_000) == 60_000
+    assert [level.beyond(size) for size in (10_000, 50_000)] == [0, 17_500]
     tight = level_of([20_000] * 100, 100_000)
     assert not tight.fill
+    assert tight.favour == 0
+    assert level_of([20_000] * 1_000, 800_000).favour == 200_000
     assert [tight.allowance(turn, left) for turn, left in ((0, 100_000), (99, 100_000), (9, 900))] == [
         8_192,
         8_192,
@@ -336,8 +360,7 @@ def test_redactions_of_what_is_shown() -> None:
         request(20_000),
         found,
         Selection([Pick(found.files[0], "r")], []),
-        lambda _: Text(content, "0" * 64, 5),
-        outliner,
+        taking(request(20_000), found, lambda _: Text(content, "0" * 64, 5)),
     )
     whole = msgspec.json.decode(made.head + ending(0, False))
     assert whole["context"]["metadata"]["redactions"] == relevant(whole)[0]["content"].count("[REDACTED:") < 5
@@ -400,9 +423,9 @@ def test_unreadable_is_omitted() -> None:
     """A file that gives no text is in ``omitted`` with the reason."""
     found = project({"a.bin": "x", "b.log": "y"})
     selection = Selection([Pick(file, "r") for file in found.files], [])
-    made = assemble(
-        request(10_000), found, selection, lambda name: Unreadable(TOO_BIG if name == "b.log" else "binary"), outliner
-    )
+    asked = request(10_000)
+    files = taking(asked, found, lambda name: Unreadable(TOO_BIG if name == "b.log" else "binary"))
+    made = assemble(asked, found, selection, files)
     whole = msgspec.json.decode(made.head + ending(0, True))
     assert [(one["path"], one["why"]) for one in whole["omitted"][:2]] == [("a.bin", "binary"), ("b.log", TOO_BIG)]
     assert whole["truncated"] is True

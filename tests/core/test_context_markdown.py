@@ -15,7 +15,7 @@ from cco_sidecar.core.context.project import Change, Commit, GitFacts, Omission,
 from cco_sidecar.core.context.request import PreviousOutput
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, tokens_in
-from tests.core.test_context_assembly import LONGEST, gits, outliner, outputs, path, project, request, text
+from tests.core.test_context_assembly import LONGEST, gits, outputs, path, project, request, taking, text
 
 OURS = re.compile(
     r"# Context of .* on .*|## (Task|Project|Git|Uncommitted changes|Diffs|Recent commits|Earlier agents|Files)"
@@ -40,7 +40,8 @@ def written(
     def read(one: str) -> Text:
         return Text(texts[one], hashlib.sha256(texts[one].encode("utf-8", "replace")).hexdigest())
 
-    answer = assemble(request(source_budget(budget), results, name), there, selection, read, outliner)
+    asked = request(source_budget(budget), results, name)
+    answer = assemble(asked, there, selection, taking(asked, there, read))
     return markdown(answer, git, task, budget)
 
 

@@ -224,6 +224,13 @@ def test_word_before_a_known_form_stays() -> None:
     assert "zK9d8fQ2" not in redact(f"zK9d8fQ2-{key}")[0]
 
 
+def test_chosen_password_in_a_sentence() -> None:
+    """What a person chose is a secret without quotes, too; an expression is none."""
+    assert "hunter2" not in redact("log in with password=hunter2!Xq and go on")[0]
+    for text in ("password = password1 != other", "if password!=given2: pass", "let password = format!(a1)"):
+        assert redact(text)[0] == text
+
+
 def test_json_values() -> None:
     """Strings anywhere in a value are looked at, names included; and a name can make a value a secret."""
     value = {"a": ["use it", {AWS_ID: 1}], "password": PASSWORD, "token": None, "n": 3}

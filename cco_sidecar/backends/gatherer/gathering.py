@@ -19,8 +19,10 @@ from cco_sidecar.backends.gatherer.repository import Repository, opened_reposito
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.backends.gatherer.texts import TextCache
 from cco_sidecar.core.context.assembly import Assembled, assemble
-from cco_sidecar.core.context.explaining import Evidence, Witness, explain
+from cco_sidecar.core.context.explaining import Evidence, explain
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.markdown import markdown, source_budget
+from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.outline.shape import Parse
 from cco_sidecar.core.context.project import Project, ProjectFile
 from cco_sidecar.core.context.request import ContextRequest, Inquiry
@@ -124,10 +126,9 @@ class Gathering:
         """Explain what an answer would have; never kept, since it also hangs on files that no answer is made of."""
         with opened_repository(path, self._reserves.git) as repository:
             kept_out = ignored(root, repository, look.survey)
-        selection = self._selection(root, look.project)
-        witness = Witness(reader(root, self._reserves.texts, self._check))
-        answer = assemble(self._request, look.project, selection, witness.read, self._reserves.outlines.outline)
-        evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
+        selection, files = self._selection(root, look.project), self._files(root, look.project)
+        answer = assemble(self._request, look.project, selection, files)
+        evidence = Evidence(look.project, selection, answer, files.outcomes, kept_out)
         return explain(self._request, inquiry, evidence)
 
     def _look(self, root: Root, path: Path) -> Look:
@@ -147,14 +148,23 @@ class Gathering:
         return looks.keep(path, Look(began_ns, found, project))
 
     def _answered(self, root: Root, project: Project) -> Assembled:
-        request, selection = self._request, self._selection(root, project)
-        self._until = max(self._began + MOST_SECONDS, self._seconds() + _SHOWING_SECONDS)
-        read, outline = reader(root, self._reserves.texts, self._check), self._reserves.outlines.outline
+        request, selection, files = self._request, self._selection(root, project), self._files(root, project)
         if request.form == "json":
-            return assemble(request, project, selection, read, outline, self._is_late, partial(self._read_ahead, root))
+            return assemble(request, project, selection, files)
         whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, read, outline, self._is_late, partial(self._read_ahead, root))
+        answer = assemble(whole, project, selection, files)
         return markdown(answer, project.git, request.task, request.budget_bytes)
+
+    def _files(self, root: Root, project: Project) -> FileSection:
+        self._until = max(self._began + MOST_SECONDS, self._seconds() + _SHOWING_SECONDS)
+        return FileSection(
+            reader(root, self._reserves.texts, self._check),
+            self._reserves.outlines.outline,
+            focus_of(self._request.task),
+            project,
+            self._is_late,
+            partial(self._read_ahead, root),
+        )
 
     def _selection(self, root: Root, project: Project) -> Selection:
         request = self._request

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 from cco_sidecar.backends.gatherer.opener import Root
 from cco_sidecar.backends.gatherer.reading import Checkpoint
 from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache, is_still
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.languages import Kind, kind_of
 from cco_sidecar.core.context.project import Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
@@ -96,7 +97,7 @@ def _terms(text: Text | Unreadable) -> Terms:
 
 def indexed(project: Project, most_bytes: int) -> Sequence[ProjectFile]:
     """Choose the files whose text counts: if that of all is too much, changed ones first, then by kind and depth."""
-    files = [file for file in project.files if kind_of(file.path) is not Kind.GENERATED and file.size <= FILE_BYTES]
+    files = [file for file in project.files if not generated_path(file.path) and file.size <= FILE_BYTES]
     if sum(map(_cost, files)) <= most_bytes:
         return files
     recent = _recent(project)

@@ -65,24 +65,3 @@ class Answer(msgspec.Struct, frozen=True):
     context: Sections
     omitted: list[LeftOut]
     omitted_count: int
-
-
-class FileFate(msgspec.Struct, frozen=True):
-    """A file that went in, without its content."""
-
-    path: str
-    truncated: bool
-    tokens: int
-
-
-class FileFates(msgspec.Struct, frozen=True):
-    """The files that went in."""
-
-    relevant_files: list[FileFate]
-
-
-class AnswerFates(msgspec.Struct, frozen=True):
-    """An answer as far as it tells what became of each file."""
-
-    context: FileFates
-    omitted: list[LeftOut]

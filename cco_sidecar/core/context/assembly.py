@@ -5,11 +5,9 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from cco_sidecar.core.context.budget import slices
-from cco_sidecar.core.context.filesection import FileSection, ReadAhead, Reader
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import Fitted, encode, joined
 from cco_sidecar.core.context.gitsection import git_section
-from cco_sidecar.core.context.outline.focus import focus_of
-from cco_sidecar.core.context.outline.shape import Outliner
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextRequest
 from cco_sidecar.core.context.sections import metadata_section, omitted_section, results_section, structure_section
@@ -51,24 +49,13 @@ def ending(seconds: float, cache_hit: bool) -> bytes:
 ENDING_BYTES = len(ending(0, False))
 
 
-def assemble(
-    request: ContextRequest,
-    project: Project,
-    selection: Selection,
-    read: Reader,
-    outliner: Outliner,
-    is_late: Callable[[], bool] = lambda: False,
-    read_ahead: ReadAhead = lambda _files: None,
-) -> Assembled:
+def assemble(request: ContextRequest, project: Project, selection: Selection, files: FileSection) -> Assembled:
     """Put the answer together; with its ending it takes at most ``request.budget_bytes``.
 
     Each section first gets no more than its slice. What files and omissions leave then goes to the sections that were
     cut, results before git before the tree.
 
-    :param read: is asked for the files that go in, one at a time.
-    :param outliner: is asked for the outlines of those that are cut.
-    :param is_late: says that no more files are to be read.
-    :param read_ahead: is told which files will be asked for, as far as that can be guessed.
+    :param files: takes the selection, and can tell afterwards what became of each file.
     """
     names = encode(request.issue_id), encode(request.agent_type.type)
     available = request.budget_bytes - len(_FRAMES) - ENDING_BYTES - 4 * _NUMBER_BYTES - sum(map(len, names))
@@ -81,10 +68,7 @@ def assemble(
     }
     fitted = {name: maker.make(maker.share) for name, maker in makers.items()}
     left = available - sum(len(section.json) for section in fitted.values())
-    files = FileSection(
-        read, outliner, focus_of(request.task), project, left - share.omitted - len(b'[],"redactions":'), is_late, read_ahead
-    )
-    files.take(selection.picks)
+    files.take(selection.picks, left - share.omitted - len(b'[],"redactions":'))
     fragments = joined(files.fragments)
     omissions = [*files.omitted, *project.omissions, *selection.omitted]
     left -= len(fragments) + len(b',"redactions":')

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 _ONE_FILE = 8_192
 _LEAST_FILE = 1_024
+_MANY_FILES = 64
 
 
 @frozen
@@ -44,12 +45,14 @@ class Level:
     """How much each of many files may take: as much as levels them, so that small ones are whole and big ones alike.
 
     ``_after`` has, for each in turn, what those after it will take at that level. ``fill`` says that there is enough
-    for all, so that who is cut may take all that it is allowed, and what the ones before it did not take.
+    for all, so that who is cut may take all that it is allowed, and what the ones before it did not take. ``favour`` is
+    what the first that are bigger may take beyond the level, together.
     """
 
     _most: int
     _after: Sequence[int]
     fill: bool
+    favour: int = 0
 
     def reach(self, sizes: Sequence[int], left: int) -> int:
         """Guess how many of the files will be looked at before nothing is left."""
@@ -63,9 +66,25 @@ class Level:
         """Say how much of what is left the file whose turn it is may take."""
         return min(left, max(self._most, left - self._after[turn]) if self.fill else self._most)
 
+    def beyond(self, size: int) -> int:
+        """Say how much beyond the level a file takes that is whole."""
+        return max(size - self._most, 0)
+
 
 def level_of(sizes: Sequence[int], left: int) -> Level:
-    """Find the level at which files of the given sizes fill ``left``: none takes more than that, but at least 8 kB."""
+    """Find the level at which files of the given sizes fill ``left``: none takes more than that, but at least 8 kB.
+
+    A quarter is for the first, which are the best, to be whole, where the others keep more than that or are very many.
+    """
+    favour = left // 4
+    if sum(sizes) > left:
+        lower = _levelled(sizes, left - favour)
+        if lower.beyond(_ONE_FILE + 1) == 0 or left - favour >= _MANY_FILES * _ONE_FILE:
+            return evolve(lower, favour=favour)
+    return _levelled(sizes, left)
+
+
+def _levelled(sizes: Sequence[int], left: int) -> Level:
     least = min(_ONE_FILE, max(left // 4, _LEAST_FILE))
     most = left
     rest = left

@@ -1,6 +1,6 @@
 """The files of an answer: the best first, many of them, each short."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -35,6 +35,14 @@ ReadAhead = Callable[[Sequence[ProjectFile]], None]
 
 
 @frozen
+class Outcome:
+    """What became of a file: its tokens, None if it is not there; ``cut`` says why it is not, or not whole."""
+
+    tokens: int | None
+    cut: str = ""
+
+
+@frozen
 class _Entry:
     """One file as it is in the answer."""
 
@@ -44,10 +52,14 @@ class _Entry:
     redactions: int
     cut: bool
 
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(tokens_in(self.content_bytes), OUT_OF_BUDGET if self.cut else "")
+
 
 @define(eq=False)
 class FileSection:
-    """Takes files until ``left`` bytes are used up.
+    """Takes files until there is no room left, and remembers what became of each.
 
     When not all fit, each gets as much as the others leave, and none that is big gets so much that a better spread one
     would be pushed out: it is cut. What the task names, and what is changed, is served first and may take more.
@@ -57,24 +69,25 @@ class FileSection:
     _outliner: Outliner
     _focus: Focus
     _project: Project
-    _left: int
     _is_late: Callable[[], bool] = lambda: False
     _read_ahead: ReadAhead = lambda _files: None
     is_whole: bool = field(default=True, init=False)
     """Whether there was time for all."""
+    _left: int = field(default=0, init=False)
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
     _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
-    def take(self, picks: Sequence[Pick]) -> None:
-        """Take the files, given best first."""
+    def take(self, picks: Sequence[Pick], most_bytes: int) -> None:
+        """Take the files, given best first, in at most so many bytes with the commas between them; once."""
+        self._left = most_bytes
         git = self._project.git
         self._diffs = {change.path: change.diff for change in git.changes} if git else {}
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
         level = level_of([_guess(pick) for _, pick in turns], self._left)
-        dear_left = self._left // 2
+        dear_left, favour = self._left // 2, level.favour
         reach = level.reach([_guess(pick) for _, pick in turns], self._left)
         self._read_ahead([pick.file for _, pick in turns[:reach] if pick.file.size])
         for turn, (place, pick) in enumerate(turns):
@@ -82,16 +95,27 @@ class FileSection:
                 self.is_whole = False
                 self._leave_out(pick, OUT_OF_TIME)
                 continue
-            most = level.allowance(turn, self._left)
+            most = level.allowance(turn, self._left - favour)
             if _is_dear(pick):
-                most = min(self._left, max(most, dear_left // 2))
-            entry = self._entry(pick, most, level.fill)
+                most = max(most, dear_left // 2)
+            elif level.beyond(_most_for(pick)) <= favour:
+                most = max(most, _most_for(pick))
+            entry = self._entry(pick, min(self._left, most), level.fill)
             if isinstance(entry, str):
                 self._leave_out(pick, entry)
                 continue
             self._put(place, entry)
-            dear_left -= len(entry.json) if _is_dear(pick) else 0
+            if _is_dear(pick):
+                dear_left -= len(entry.json)
+            else:
+                favour = max(favour - level.beyond(len(entry.json)), 0)
         self._grow(turns)
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """What became of each of the files, by path."""
+        left_out = {one.path: Outcome(None, one.why) for one in self.omitted}
+        return left_out | {entry.pick.file.path: entry.outcome for entry in self._entries.values()}
 
     @property
     def fragments(self) -> list[bytes]:
@@ -182,6 +206,11 @@ def _is_dear(pick: Pick) -> bool:
 def _guess(pick: Pick) -> int:
     """Guess how many bytes a file takes when it is not cut; its quotes and line feeds take two each."""
     return pick.file.size + pick.file.size // 16 + _FRAME_GUESS + len(pick.file.path)
+
+
+def _most_for(pick: Pick) -> int:
+    """Give how many bytes most files take at most."""
+    return _guess(pick) + pick.file.size // 8
 
 
 @frozen

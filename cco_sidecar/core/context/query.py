@@ -20,7 +20,8 @@ own please same see shall she should since so some still such sure than that the
 those though through to too under until up upon us use used uses using very via was way we well were what when where
 whether which while who whom whose why will with within without would yes yet you your
 """
-_STOP = frozenset(_STOP_WORDS.split())
+STOP = frozenset(_STOP_WORDS.split())
+"""Words that say nothing of what a task is about."""
 
 
 @frozen
@@ -43,10 +44,10 @@ def query_of(task: str) -> Query:
     for number, line in enumerate(task[:MOST_CHARACTERS].strip().splitlines()):
         once = 1.0 if number else _TITLE
         for word in words_of(line):
-            if word.lower() in _STOP:
+            if word.lower() in STOP:
                 continue
             for place, part in enumerate(parts_of_word(word)):
-                if part not in _STOP:
+                if part not in STOP:
                     term = term_of(part)
                     words.setdefault(term, part)
                     counts[term] = counts.get(term, 0.0) + (_PART if place else 1.0) * once

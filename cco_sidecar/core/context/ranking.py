@@ -70,6 +70,11 @@ class Ranking:
         told.sort(key=lambda one: -one[0])
         return [phrase(path) for worth, phrase in told if worth > 0 and phrase is not None][:_MOST_REASONS]
 
+    def signals(self, path: str) -> dict[str, float]:
+        """Give what each signal adds to the score of a file, those that add nothing left out."""
+        worth = {signal.name: signal.weight * signal.values.get(path, 0.0) for signal in self._signals}
+        return {name: value for name, value in worth.items() if value > 0}
+
     def is_named(self, path: str) -> bool:
         """Say whether the file changed so often together with one of the best that the history itself names it."""
         return self._company.is_named(path)
@@ -92,13 +97,14 @@ def rank(
     of_task = _signals_of_task(query, texts, paths, steps)
     signals = [*of_task, *_signals_of_kind(bool(query.weights), liking, steps)]
     company = Company.of(_best(_summed(of_task), _summed(signals)), steps)
-    return Ranking([*signals, _Signal(WEIGHTS.together, share(company.scores), company.phrase)], company)
+    return Ranking([*signals, _Signal("together", WEIGHTS.together, share(company.scores), company.phrase)], company)
 
 
 @frozen
 class _Signal:
     """One reason to want files; without a phrase it counts and is not told."""
 
+    name: str
     weight: float
     values: Mapping[str, float]
     phrase: Callable[[str], str] | None = None
@@ -110,10 +116,10 @@ def _signals_of_task(query: Query, texts: Texts, paths: Sequence[str], steps: Se
     by_last_name = by_name(query, {path: terms_of_path(path.rpartition("/")[2]) for path in paths})
     messages, likely = by_message(query, steps)
     return [
-        _Signal(WEIGHTS.content, share(texts.scores), texts.phrase),
-        _Signal(WEIGHTS.path, by_path, lambda _: "its path matches"),
-        _Signal(WEIGHTS.name, by_last_name),
-        _Signal(WEIGHTS.message, messages, lambda path: f"commit {likely[path][:10]} was about it"),
+        _Signal("content", WEIGHTS.content, share(texts.scores), texts.phrase),
+        _Signal("path", WEIGHTS.path, by_path, lambda _: "its path matches"),
+        _Signal("name", WEIGHTS.name, by_last_name),
+        _Signal("message", WEIGHTS.message, messages, lambda path: f"commit {likely[path][:10]} was about it"),
     ]
 
 
@@ -122,8 +128,8 @@ def _signals_of_kind(has_text: bool, liking: Liking, steps: Sequence[Step]) -> l
     last = newest(steps)
     recency = {path: 1 / (1 + step.place / _HALF_AFTER) for path, step in last.items()}
     return [
-        _Signal(WEIGHTS.wish if has_text else WEIGHTS.wish_alone, liking.values, liking.phrase),
-        _Signal(WEIGHTS.recency, recency, lambda path: f"changed in commit {last[path].commit.hash[:10]}"),
+        _Signal("wish", WEIGHTS.wish if has_text else WEIGHTS.wish_alone, liking.values, liking.phrase),
+        _Signal("recency", WEIGHTS.recency, recency, lambda path: f"changed in commit {last[path].commit.hash[:10]}"),
     ]
 
 

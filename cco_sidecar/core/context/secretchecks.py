@@ -134,8 +134,8 @@ def looks_chosen_unquoted(value: str) -> bool:
         return True
     if _DOTTED.fullmatch(value):
         return False
-    if _NAME.fullmatch(value) is None:
-        return True
+    if _NAME.fullmatch(value) is None or ("!" in value[1:-1] and any(one.isdigit() for one in value)):
+        return True  # no language has names with an exclamation mark inside
     digits = sum(one.isdigit() for one in value)
     return value.isalnum() and digits > 1 and len(value) > 9 and _OWN_NAME.search(value) is None
 

@@ -53,6 +53,11 @@ class Pick:
             ", ".join([self._reason, *told] if self._reason else told) or f"{describe(self.file.path)} of the project"
         )
 
+    @property
+    def signals(self) -> Mapping[str, float]:
+        """Give what the score is the sum of."""
+        return self._ranking.signals(self.file.path) if self._ranking else {}
+
 
 @frozen
 class Selection:
@@ -92,7 +97,7 @@ def select(
     return Selection([pick for _, pick in ranked], omitted)
 
 
-_Order = tuple[int, float, int, str]
+_Order = tuple[int, int, float, int, str]
 
 
 @define(eq=False)
@@ -159,15 +164,16 @@ class _Judge:
 
     def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
         """Give the file's place in the order, and what is said of it."""
-        if self._taste.wishes.pins(file.path):
-            place = self._taste.wishes.place_of(file.path)
-            return (Tier.PINNED, place, 0, file.path), Pick(file, PINNED, True)
+        wishes, path = self._taste.wishes, file.path
         tier, special = self._tier(file)
-        score = self._ranking.score(file.path)
-        named = tier is Tier.NAMED or self._taste.wishes.has_source(file.path)
-        return (tier, -score, file.path.count("/"), file.path), Pick(file, special, named, score, self._ranking)
+        turn = wishes.place_of(path) if tier is Tier.PINNED else 0
+        score = self._ranking.score(path)
+        named = tier <= Tier.NAMED or wishes.has_source(path)
+        return (tier, turn, -score, path.count("/"), path), Pick(file, special, named, score, self._ranking)
 
     def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
+        if self._taste.wishes.pins(file.path):
+            return Tier.PINNED, PINNED
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
         if file.status:

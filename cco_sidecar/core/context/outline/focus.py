@@ -9,6 +9,8 @@ from itertools import accumulate
 import re2
 from attrs import field, frozen
 
+from cco_sidecar.core.context.query import STOP
+
 MOST_CHARACTERS = 200_000
 MOST_TERMS = 200
 MOST_LINES = 24
@@ -18,15 +20,10 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,63}")
 _LIKE_CODE = re.compile(r".[A-Z0-9_]")
 _HUNK = re.compile(r"@@ -\d{1,9}(?:,\d{1,9})? \+(\d{1,9})(?:,\d{1,9})? @@")
 _DULL_WORDS = (
-    "about above after again also always among and another any are back because been before being below between "
-    "both but can cannot case change could does doing done down each else error even every file files find first "
-    "fix for from get give given has have here how implement into issue its just keep like line lines made make "
-    "many more most must need never new none not now off one only other our out over own please same see should "
-    "since some such support sure task test tests than that the their them then there these they thing this those "
-    "through too under until use used user using very want was were what when where which while who why will with "
-    "without work would you your"
+    "among another back case change error even file files find first fix give given implement issue keep line lines "
+    "made never new none support task test tests thing user want work"
 )
-_DULL = frozenset(_DULL_WORDS.split())
+_DULL = STOP | frozenset(_DULL_WORDS.split())
 
 
 @frozen
