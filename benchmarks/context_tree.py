@@ -1,4 +1,4 @@
-"""A repository of many files, made here: directories, names and sizes as those of large code bases, text from a few words."""
+"""A repository of many files, made here: directories, names and sizes as large code bases have, text from few words."""
 
 import random
 import subprocess

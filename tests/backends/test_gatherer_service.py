@@ -13,7 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from cco_sidecar.backends.gatherer.gathering import Gathering
+from cco_sidecar.backends.gatherer.gathering import Gathering, Made
+from cco_sidecar.backends.gatherer.room import Room
 from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.core.roster import AgentType, ContextWish
@@ -48,15 +49,15 @@ class Gate:
         self.open = threading.Event()
         self.entered: queue.Queue[None] = queue.Queue()
         self.passed = 0
-        original = Gathering.answer
+        original = Gathering.made
 
-        def answer(gathering: Gathering) -> ContextAnswer:
+        def made(gathering: Gathering) -> Made:
             self.entered.put(None)
             assert self.open.wait(10)
             self.passed += 1
             return original(gathering)
 
-        monkeypatch.setattr(Gathering, "answer", answer)
+        monkeypatch.setattr(Gathering, "made", made)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def clock() -> PumpedClock:
 
 @pytest.fixture
 def gatherer(clock: PumpedClock) -> Iterator[Gatherer]:
-    made = Gatherer(clock, cache_bytes=1 << 20, threads=1, queue_limit=3)
+    made = Gatherer(clock, cache_bytes=1 << 20, queue_limit=3, new_worker=Room)
     made.startService()
     yield made
     clock.run_until(made.stopService())
@@ -212,7 +213,7 @@ def test_clear_forgets_the_index(gatherer: Gatherer, clock: PumpedClock, root: P
 
 def test_cache_is_bounded(clock: PumpedClock, root: Path) -> None:
     """The cache stays within its bytes; an answer bigger than all of it is given and not kept."""
-    gatherer = Gatherer(clock, cache_bytes=9_000, threads=1)
+    gatherer = Gatherer(clock, cache_bytes=18_000, new_worker=Room)
     gatherer.startService()
     for number in range(8):
         clock.run_until(gatherer.gather(request(root, f"issue-{number}")))
@@ -228,7 +229,7 @@ def test_cache_is_bounded(clock: PumpedClock, root: Path) -> None:
 
 def test_stop(clock: PumpedClock, root: Path, gate: Gate) -> None:
     """Stopping answers those who wait, blocks nobody, refuses what comes, and leaves no thread."""
-    gatherer = Gatherer(clock, cache_bytes=1 << 20, threads=1)
+    gatherer = Gatherer(clock, cache_bytes=1 << 20, new_worker=Room)
     gatherer.startService()
     waiting = [gatherer.gather(request(root, f"issue-{number}")) for number in range(3)]
     gate.entered.get(timeout=10)
@@ -247,7 +248,7 @@ def test_stop(clock: PumpedClock, root: Path, gate: Gate) -> None:
 
 def test_starts_again(clock: PumpedClock, root: Path) -> None:
     """A stopped gatherer can be started again."""
-    gatherer = Gatherer(clock, cache_bytes=1 << 20)
+    gatherer = Gatherer(clock, cache_bytes=1 << 20, new_worker=Room)
     for _ in range(2):
         gatherer.startService()
         answer = gatherer.gather(request(root))
@@ -265,7 +266,7 @@ def test_parser_ends_with_the_service(gatherer: Gatherer, clock: PumpedClock, ro
     body = outcome(gathered).body
     assert b"def g():" in body
     (parser,) = [process for process in psutil.Process().children() if process.pid not in before]
-    assert gatherer.size_bytes > len(body)
+    assert gatherer.size_bytes > 2_000
     clock.run_until(gatherer.stopService())
     assert not parser.is_running()
     gatherer.startService()

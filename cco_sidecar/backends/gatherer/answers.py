@@ -66,7 +66,8 @@ class Answers:
         """
         question = question_of(request)
         entry = None if request.refresh or request.inquiry is not None else self._cache.get(question)
-        known = entry.state.project_digest if entry and entry.state == _state(request, entry.state.project_digest) else None
+        known = None if entry is None else entry.state.project_digest
+        known = known if entry and known and entry.state == _state(request, known) else None
         began = self._monotonic()
         trust, changed, steered = self._untrusting(request.project_root)
         gathered = self._worker.gather(Order(request, asked_ns, known, trust is None or steered), check)

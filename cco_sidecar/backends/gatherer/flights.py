@@ -17,8 +17,8 @@ class Flight:
     """One gathering and those who wait for it; each has a Deferred of their own, so that one who leaves harms nobody.
 
     It can be joined until the thread begins to look at the project: who asks later may know of a later change.
-    ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops. ``gave_up`` is called when that
-    happens while it is worked on.
+    ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops. ``gave_up`` is
+    called when that happens while it is worked on.
     """
 
     request: ContextRequest

@@ -91,7 +91,7 @@ class _Fork:
         while part := os.read(self._pipe, _CHUNK):
             parts.append(part)
         text = b"".join(parts)
-        return dict(pickle.loads(text)) if text.endswith(pickle.STOP) else {}  # our own fork's  # noqa: S301
+        return dict(pickle.loads(text)) if text.endswith(pickle.STOP) else {}  # our own fork's
 
     def end(self) -> None:
         os.close(self._pipe)

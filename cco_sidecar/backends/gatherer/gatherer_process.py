@@ -20,6 +20,7 @@ from cco_sidecar.backends.gatherer.reading import Checkpoint
 from cco_sidecar.backends.gatherer.room import Gathered, Order, Worker
 from cco_sidecar.errors import ContextFailed
 
+_PROGRAM = "cco_sidecar.backends.gatherer.gatherer_program"
 _PATIENCE_SECONDS = 2.0
 
 
@@ -129,7 +130,7 @@ def _start(most_bytes: int) -> _Running:
     os.set_blocking(writing, False)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cco_sidecar.backends.gatherer.gatherer_program", str(most_bytes), str(reading)],
+            [sys.executable, "-P", "-m", _PROGRAM, str(most_bytes), str(reading)],
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ.get("PATH", os.defpath)},
             cwd="/",
             stdin=theirs.fileno(),

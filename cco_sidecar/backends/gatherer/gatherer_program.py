@@ -1,8 +1,7 @@
 """The program that gathers for `gatherer_process`, over the socket that is its standard input.
 
-An order is its length (`LENGTH`) and a pickled `Order`, or None to forget all. The answer is a header (`HEADER`) with the
-lengths of what follows: a message in JSON, and the head of an answer; a new inotify instance comes with the header. The
-first argument is the budget in bytes, the second a pipe's descriptor: on it comes the number of an order that nobody
+An order is its length (`LENGTH`) and a pickled `Order`. The answer is a header (`HEADER`) with the lengths of what
+follows: a message in JSON, and the head of an answer; a new inotify instance comes with the header. The first argument is the budget in bytes, the second a pipe's descriptor: on it comes the number of an order that nobody
 wants any more (`NUMBER`), and its end is the end of the sidecar.
 """
 
@@ -92,13 +91,9 @@ def main(arguments: list[str]) -> None:
             text = received(connection, LENGTH.unpack(asked)[0])
             if text is None:
                 break
-            order = pickle.loads(text)  # our own parent's  # noqa: S301
+            order = pickle.loads(text)  # our own parent's
             lifeline.number += 1
-            if order is None:
-                room.forget()
-                gc.collect()
-            else:
-                _carry_out(room, order, lifeline, connection)
+            _carry_out(room, order, lifeline, connection)
     room.stop()
     room.close()
 
@@ -123,7 +118,7 @@ def _carry_out(room: Room, order: Order, lifeline: _Lifeline, connection: socket
         gathered = room.gather(order, lifeline.check)
     except ContextFailed as error:
         told = Told(refusal=str(error))
-    except Exception:
+    except Exception:  # noqa: BLE001 - the sidecar logs it
         told = Told(crash=traceback.format_exc())
     else:
         head, watch = gathered.head or b"", gathered.watch

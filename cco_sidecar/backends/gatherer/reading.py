@@ -43,7 +43,12 @@ def reader(root: Root, texts: TextCache, check: Checkpoint) -> Reader:
 
 
 def project_of(
-    root: Root, repository: Repository | None, found: Survey, before: Project | None, texts: TextCache, check: Checkpoint
+    root: Root,
+    repository: Repository | None,
+    found: Survey,
+    before: Project | None,
+    texts: TextCache,
+    check: Checkpoint,
 ) -> Project:
     """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings.
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from cco_sidecar.backends.gatherer.answers import Answers, question_of
+from cco_sidecar.backends.gatherer.answers import Answers, Keep, question_of
 from cco_sidecar.backends.gatherer.cache import Cleared, ContextCache
 from cco_sidecar.backends.gatherer.flights import Flight
 from cco_sidecar.backends.gatherer.gatherer_process import GathererProcess
@@ -64,6 +64,7 @@ class Gatherer(Service):
         self._pool: ThreadPool | None = None
         self._flights: set[Flight] = set()
         self._joinable: dict[tuple[object, ...], Flight] = {}
+        self._projects: set[str] = set()
 
     def startService(self) -> None:
         """Start the thread, and in it the worker."""
@@ -117,10 +118,12 @@ class Gatherer(Service):
         return self._depart(key, request, self._pool)
 
     def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
-        """Remove the cached answers that match all that is not None; what else is kept, if nothing narrower is named."""
+        """Remove the cached answers that match all that is not None, and all else if nothing narrower is named."""
         cleared = self._answers.clear(project_id, issue_id, agent_type)
         freed = 0
-        if issue_id is None and agent_type is None and self._pool is not None:
+        everything = issue_id is None and agent_type is None and (project_id is None or project_id in self._projects)
+        if everything and self._pool is not None:
+            self._projects.clear()
             freed, self._answers.worker_bytes = self._answers.worker_bytes, 0
             self._pool.callInThread(self._worker.forget)
         if self._pool is not None:
@@ -142,11 +145,13 @@ class Gatherer(Service):
         joined = flight.join()
         assert joined is not None  # nothing has begun it yet
         self._flights.add(flight)
+        self._projects.add(request.project_id)
         pool.callInThread(self._fly, key, flight, self._answers)
         return joined
 
     def _fly(self, key: tuple[object, ...], flight: Flight, answers: Answers) -> None:
-        keep = None
+        keep: Keep | None = None
+        outcome: ContextAnswer | Failure
         try:
             asked_ns = flight.begin()
             flight.check()
@@ -154,7 +159,7 @@ class Gatherer(Service):
             if outcome.content.size_bytes <= _SMALL_BYTES:
                 keep()
                 keep = None
-        except Exception:
+        except Exception:  # noqa: BLE001 - whoever waits gets it
             outcome = Failure()
         flight.end()
         self._clock.callFromThread(self._land, key, flight, outcome)

@@ -35,8 +35,8 @@ class Entry:
 class Survey:
     """The state of a project; ``newest_ns`` is when the inode that changed last did so, in nanoseconds.
 
-    ``unlisted`` counts the files beyond the 100,000 that are looked at. ``is_quiet`` says that no file has other names or
-    lies on another file system, so that nobody can change one unheard (`watch`).
+    ``unlisted`` counts the files beyond the 100,000 that are looked at. ``is_quiet`` says that no file has other names
+    or lies on another file system, so that nobody can change one unheard (`watch`).
     """
 
     entries: Sequence[Entry] = field(repr=False)

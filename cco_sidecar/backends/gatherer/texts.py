@@ -70,7 +70,8 @@ class TextCache:
         """Read the texts of files that are not known yet, on several processors."""
         with self._lock:
             unknown = [file for file in files if file.key and (root.path, file.key) not in self._kept]
-        for file, kept in zip(unknown, mapped(partial(self._found, root), unknown, _sizes(unknown), check), strict=True):
+        found = mapped(partial(self._found, root), unknown, _sizes(unknown), check)
+        for file, kept in zip(unknown, found, strict=True):
             self.take(root, file, kept)
 
     def studied(
@@ -89,12 +90,11 @@ class TextCache:
             text = read_text(root, file.path) if kept is None else self._opened(kept)
             return (self._packed(text) if kept is None else None), study(text)
 
-        found = []
-        for file, one in zip(files, mapped(work, list(zip(files, known, strict=True)), _sizes(files), check), strict=True):
-            if one[0] is not None:
-                self.take(root, file, one[0])
-            found.append(one[1])
-        return found
+        found = mapped(work, list(zip(files, known, strict=True)), _sizes(files), check)
+        for file, (read, _) in zip(files, found, strict=True):
+            if read is not None:
+                self.take(root, file, read)
+        return [studied for _, studied in found]
 
     def take(self, root: Root, file: ProjectFile, kept: "Kept") -> None:
         """Keep what was read of a file, if it is of what the file was."""
@@ -132,9 +132,7 @@ class TextCache:
             return Kept(b"", False, "", 0, 0, {}, found.why)
         packed = len(found.json) > _WORTH_PACKING
         data = self._compressor.compress(found.json) if packed else found.json
-        return Kept(
-            data, packed, found.checksum, found.redactions, found.size_bytes, found.generated_by_language, ""
-        )
+        return Kept(data, packed, found.checksum, found.redactions, found.size_bytes, found.generated_by_language, "")
 
     def _opened(self, kept: Kept) -> Text | Unreadable:
         if kept.why:

@@ -66,7 +66,7 @@ class Watch:
     def of(cls, handle: int, root: Path) -> "Watch":
         """Take an instance, which is ours from now on, for a project's root."""
         try:
-            status = os.stat(root)
+            status = root.stat()
         except OSError:
             return cls(handle, root, (0, 0))  # never silent
         return cls(handle, root, (status.st_dev, status.st_ino))
@@ -77,7 +77,7 @@ class Watch:
     def is_silent(self) -> bool:
         """Say whether nothing has happened since the last `drain`, and the root is still the same directory."""
         try:
-            status = os.stat(self._root)
+            status = self._root.stat()
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._identity and not self._poll.poll(0)
