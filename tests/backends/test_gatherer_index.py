@@ -15,7 +15,7 @@ from cco_sidecar.backends.gatherer import texts
 from cco_sidecar.backends.gatherer.git import Git
 from cco_sidecar.backends.gatherer.index import TermIndex, indexed
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
-from cco_sidecar.backends.gatherer.reading import project_of
+from cco_sidecar.backends.gatherer.reading import project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.backends.gatherer.texts import TextCache
@@ -26,7 +26,9 @@ from tests.backends.test_gatherer import commit_all, git, put
 
 def look(root: Path) -> Project:
     with opened_root(root) as opened, opened_repository(root, Git()) as repository:
-        return project_of(opened, repository, survey(opened, repository), None, TextCache(1 << 20), lambda: None)
+        return project_of(
+            opened, repository, survey(opened, repository), None, reader(opened, TextCache(1 << 20), lambda: None)
+        )
 
 
 def new_index(most_bytes: int) -> TermIndex:

@@ -1,8 +1,9 @@
 """The program that gathers for `gatherer_process`, over the socket that is its standard input.
 
 An order is its length (`LENGTH`) and a pickled `Order`. The answer is a header (`HEADER`) with the lengths of what
-follows: a message in JSON, and the head of an answer; a new inotify instance comes with the header. The first argument is the budget in bytes, the second a pipe's descriptor: on it comes the number of an order that nobody
-wants any more (`NUMBER`), and its end is the end of the sidecar.
+follows: a message in JSON, and the head of an answer; a new inotify instance comes with the header. The first argument
+is the budget in bytes, the second a pipe's descriptor: on it comes the number of an order that nobody wants any more
+(`NUMBER`), and its end is the end of the sidecar.
 """
 
 import gc

@@ -1,6 +1,5 @@
 """One gathering, start to end: look at the project and, unless it is as known, choose, read and put together."""
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.backends.gatherer.texts import TextCache
 from cco_sidecar.core.context.assembly import Assembled, assemble
 from cco_sidecar.core.context.explaining import Evidence, explain
-from cco_sidecar.core.context.filesection import FileSection
+from cco_sidecar.core.context.filesection import FileSection, Reader
 from cco_sidecar.core.context.markdown import markdown, source_budget
 from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.outline.shape import Parse
@@ -35,8 +34,6 @@ _READING_SECONDS = 5.0
 """After so long no more texts are read for their terms, so that some time is left to show the best."""
 _SHOWING_SECONDS = 1.0
 """So much time there is in any case to show the best."""
-_TICK_NS = 20_000_000
-"""Longer than a file system's clock stands still (a timer tick, at most 10 ms)."""
 _INDEX_SHARE, _OUTLINES_SHARE = 2, 8
 """What part of all that is kept terms and outlines may take; texts get the rest."""
 
@@ -142,9 +139,8 @@ class Gathering:
             if last is not None and last.survey.digest == found.digest and not self._request.refresh:
                 project = last.project
             else:
-                _outlast(found.newest_ns)
                 before = None if self._request.refresh or last is None else last.project
-                project = project_of(root, repository, found, before, self._reserves.texts, self._check)
+                project = project_of(root, repository, found, before, self._reader(root))
         return looks.keep(path, Look(began_ns, found, project))
 
     def _answered(self, root: Root, project: Project) -> Assembled:
@@ -158,7 +154,7 @@ class Gathering:
     def _files(self, root: Root, project: Project) -> FileSection:
         self._until = max(self._began + MOST_SECONDS, self._seconds() + _SHOWING_SECONDS)
         return FileSection(
-            reader(root, self._reserves.texts, self._check),
+            self._reader(root),
             self._reserves.outlines.outline,
             focus_of(self._request.task),
             project,
@@ -174,6 +170,9 @@ class Gathering:
             documents = self._reserves.index.documents(root, project, self._check, self._is_reading_late)
         return select(project, request.agent_type, request.task, touched, documents)
 
+    def _reader(self, root: Root) -> Reader:
+        return reader(root, self._reserves.texts, self._check)
+
     def _read_ahead(self, root: Root, files: Sequence[ProjectFile]) -> None:
         self._reserves.texts.read_ahead(root, files, self._check)
 
@@ -182,18 +181,3 @@ class Gathering:
 
     def _is_reading_late(self) -> bool:
         return self._seconds() - self._began > _READING_SECONDS
-
-
-def _outlast(newest_ns: int) -> None:
-    """Wait until a write from now on gives a file a later time than the survey saw, or it would not show.
-
-    The kernel stamps files by the system's clock, which moves in ticks; so this is the one place that asks it itself.
-    """
-    since = time.time_ns() - newest_ns
-    if 0 <= since < _TICK_NS:
-        time.sleep((_TICK_NS - since) / 1e9)
-
-
-def etag_of(head: bytes) -> str:
-    """Name an answer by its bytes but for its ending."""
-    return f'"{hashlib.sha256(head).hexdigest()[:32]}"'

@@ -4,6 +4,7 @@ import ctypes
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _BEGINNING = 8192
+_TICK_NS = 20_000_000
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0x2FC12FC1, 0xCA451A4E, 0x794C7630})
 """ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, bcachefs, overlay (statfs(2)): no networks, and nothing in user space."""
 
@@ -103,6 +105,14 @@ class Root:
         for fd in self._directories.values():
             os.close(fd)
         self._directories.clear()
+
+
+def is_young(time_ns: int) -> bool:
+    """Say whether what was stamped so could be written again, and be stamped the same.
+
+    The kernel stamps files by the system's clock, which moves in ticks of at most 10 ms; so this asks that clock.
+    """
+    return 0 <= time.time_ns() - time_ns < _TICK_NS
 
 
 def _kind_of_file_system(fd: int) -> int:

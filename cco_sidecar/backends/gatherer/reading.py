@@ -43,16 +43,12 @@ def reader(root: Root, texts: TextCache, check: Checkpoint) -> Reader:
 
 
 def project_of(
-    root: Root,
-    repository: Repository | None,
-    found: Survey,
-    before: Project | None,
-    texts: TextCache,
-    check: Checkpoint,
+    root: Root, repository: Repository | None, found: Survey, before: Project | None, read: Reader
 ) -> Project:
     """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings.
 
     :param before: the same project at an earlier time: the history of one HEAD is read once.
+    :param read: gives the texts of manifests.
     """
     files, omissions = found.visible()
     warnings: list[str] = []
@@ -60,10 +56,9 @@ def project_of(
     if repository is not None and found.listing is not None:
         past = before.git if before else None
         git = _git_facts(repository, found, files, past, warnings)
-    check()
-    wanted = set(manifest_paths(files))
-    read = {file.path: texts.text(root, file) for file in files if file.path in wanted}
-    manifests = {path: read[path] for path in manifest_paths(files)}
+    wanted = manifest_paths(files)
+    by_path = {file.path: file for file in files if file.path in wanted}
+    manifests = {path: read(by_path[path]) for path in wanted}
     known = {path: text.content for path, text in manifests.items() if isinstance(text, Text)}
     if found.unlisted:
         warnings.append("The project has more than 100,000 files; the rest was not looked at.")

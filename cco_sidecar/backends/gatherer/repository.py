@@ -8,7 +8,6 @@ links to the repository's objects and refs and a copy of HEAD, and a configurati
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 from attrs import field, frozen
 
 from cco_sidecar.backends.gatherer.git import Git, GitError, Output
+from cco_sidecar.backends.gatherer.opener import is_young
 
 _CONFIG_BYTES = 1 << 20
-_TICK_NS = 20_000_000
 _SHARED = ("objects", "refs", "packed-refs", "reftable", "info", "shallow")
 _HARMLESS_WORDS = (
     "core.filemode core.autocrlf core.eol core.ignorecase core.symlinks core.precomposeunicode "
@@ -68,7 +67,7 @@ class Repository:
             status = (self.location.private / "index").lstat()
         except OSError:
             return None
-        if abs(time.time_ns() - status.st_ctime_ns) < _TICK_NS:
+        if is_young(status.st_ctime_ns):
             return None
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

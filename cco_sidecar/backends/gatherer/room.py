@@ -41,7 +41,7 @@ class Gathered:
     """What came of it: ``head`` is the answer but for its ending, None if ``known`` is still the state.
 
     ``looked`` says that the project was looked at for this, ``is_watched`` that its directories were watched before:
-    then the state is still this one while the watch is silent. ``watch`` is a new inotify instance, which is the receiver's.
+    then the state is still this one while the watch is silent. ``watch`` is a new inotify instance, the receiver's.
     ``is_whole`` is False if time ran out. ``kept_bytes`` is what is kept for the next.
     """
 

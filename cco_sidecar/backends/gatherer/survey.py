@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from attrs import field, frozen
 
 from cco_sidecar.backends.gatherer.gitfacts import Listing, listing
-from cco_sidecar.backends.gatherer.opener import Root
+from cco_sidecar.backends.gatherer.opener import Root, is_young
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.tree import add_ignore_file, walk
 from cco_sidecar.core.context.ignoring import IgnoreRules
@@ -83,6 +83,8 @@ def survey(root: Root, repository: Repository | None, before: "Survey | None" = 
         ):
             digest.update(hashlib.sha256(part).digest())
     entries, newest_ns, is_quiet = _looked_at(root, paths, found, digest)
+    if is_young(newest_ns):
+        digest.update(os.urandom(16))  # what is written next could have the same time: no other look is to be equal
     return Survey(entries, found, rules, digest.digest(), newest_ns, unlisted, is_quiet)
 
 

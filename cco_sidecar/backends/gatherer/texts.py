@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from cachetools import LRUCache
 
 from cco_sidecar.backends.gatherer.forks import mapped
-from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
+from cco_sidecar.backends.gatherer.opener import NotRegularError, Root, is_young
 from cco_sidecar.core.context.project import (
     BINARY,
     GONE,
@@ -163,4 +163,4 @@ def is_still(root: Root, file: ProjectFile) -> bool:
         status = root.status(file.path)
     except (OSError, ValueError):
         return False
-    return (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns)
+    return (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns) and not is_young(status.st_ctime_ns)

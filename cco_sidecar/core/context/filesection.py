@@ -1,12 +1,13 @@
 """The files of an answer: the best first, many of them, each short."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from attrs import define, field, frozen
 
 from cco_sidecar.core.context.budget import level_of
 from cco_sidecar.core.context.fitting import encode, shown
-from cco_sidecar.core.context.languages import language_of
+from cco_sidecar.core.context.languages import MOST_REMEMBERED, language_of
 from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
 from cco_sidecar.core.context.outline.shape import Outliner, lines_of
@@ -159,20 +160,19 @@ class FileSection:
             return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
         frame = _Frame.of(pick)
         room = most - 1 - frame.most_bytes
-        if room < least:
-            return OUT_OF_BUDGET
-        text = self._read(pick.file)
+        text = self._read(pick.file) if room >= least else Unreadable(OUT_OF_BUDGET)
         if isinstance(text, Unreadable):
             return text.why
         language = language_of(pick.file.path)
-        why = "" if pick.named else text.generated(language)
+        fits = len(text.json) - 2 <= room
+        why = ("" if pick.named else text.generated(language)) or (
+            "" if fits or room >= _LEAST_CONTENT else OUT_OF_BUDGET
+        )
         if why:
             return why
-        if len(text.json) - 2 <= room:
+        if fits:
             fragment = frame.around(text.json, text.checksum, tokens_in(text.size_bytes), None)
             return _Entry(pick, fragment, text.size_bytes, text.redactions, False)
-        if room < _LEAST_CONTENT:
-            return OUT_OF_BUDGET
         kept = self._cut(pick, language, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
         fragment = frame.around(encode(kept.content), text.checksum, tokens_in(size), kept.omitted)
@@ -223,13 +223,17 @@ class _Frame:
 
     @classmethod
     def of(cls, pick: Pick) -> "_Frame":
-        file = pick.file
+        return cls._made(pick.file, pick.reason)
+
+    @classmethod
+    @lru_cache(MOST_REMEMBERED)
+    def _made(cls, file: ProjectFile, reason: str) -> "_Frame":
         modified = rfc3339(min(max(file.modified_ns / 1e9, 0), _LAST_SECOND))
         about = modified.encode(), file.size, encode(language_of(file.path))
         return cls(
             b'{"path":%b,"content":' % encode(shown(file.path)),
             b',"last_modified":"%b","size":%d,"language":%b,"checksum":"sha256:' % about,
-            b'","reason":%b,"truncated":' % encode(pick.reason),
+            b'","reason":%b,"truncated":' % encode(reason),
         )
 
     @property

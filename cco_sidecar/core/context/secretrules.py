@@ -31,8 +31,6 @@ _PASSWORD = (
     r"|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
 )
 _PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z]|pw[^a-z]|\bpsk"
-_ON_ONE_LINE = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z\n\r]|pw[^a-z\n\r]|\bpsk"
-"""The same where nothing goes on in the next line: Python has many lines that end in ``pass``."""
 _SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
     "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|"
@@ -117,20 +115,20 @@ _PLACES = (
 )  # fmt: skip
 
 _NAMED = (
-    Rule("password", _ON_ONE_LINE, (
+    Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}"), looks_chosen_unquoted),
-    Rule("password", _ON_ONE_LINE, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
-    Rule("password", _ON_ONE_LINE, (
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}"), looks_chosen),
     Rule("password", "(?i)identified by", rf"(?i)identified by[ \t]+{_QUOTED % (4, 4, 4)}", looks_chosen),
-    Rule("password", _ON_ONE_LINE, (
+    Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})"), is_scrambled_password),
     Rule("password", "(?i)passw(?:or)?d", (
         rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
     Rule("password", "[ \t]-[pP]", (
         rf"[ \t]-[uUx][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"), is_option),
     Rule("url-path-key", "://", r"://[\w.-]+/(?:v[0-9]+|t|token|key|rpc|ws)/([A-Za-z0-9_-]{20,})", has_random_rest),
-    Rule("password", _ON_ONE_LINE, (
+    Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
     Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
         rf"(?i)\b{_PASSWORD_WORD}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{6,}})"
@@ -138,7 +136,7 @@ _NAMED = (
     Rule("password", "PASS|PWD|PW", (
         rf"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|PW)[A-Z0-9_]*(?:[=?:]?=|=\""
         rf"|:-)({_BARE}{{6,}})"), looks_chosen),
-    Rule("password", _ON_ONE_LINE, (
+    Rule("password", _PASSWORD_TRIGGER, (
         rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+"
         rf"|-e[ \t]+)?[\w.-]*?{_PASSWORD}[ \t]*[:=][ \t]*"
         rf"({_BARE}{{6,}})[ \t\r]*(?:[ \t]\(?#.*)?$"), looks_chosen_unquoted),
