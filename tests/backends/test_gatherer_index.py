@@ -36,6 +36,7 @@ def new_index(most_bytes: int) -> TermIndex:
 
 
 def documents(index: TermIndex, root: Path, project: Project | None = None) -> dict[str, Terms]:
+    time.sleep(0.03)  # what is younger than a tick of the clock is not kept
     with opened_root(root) as opened:
         return index.documents(opened, project or look(root), lambda: None)
 

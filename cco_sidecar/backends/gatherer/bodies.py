@@ -50,7 +50,7 @@ class KeptHead:
 
     @classmethod
     def of(cls, head: bytes, ending_bytes: int) -> "KeptHead":
-        """Compress a head; an ending of so many bytes will follow."""
+        """Compress a head of a byte at least; an ending of so many bytes will follow."""
         stream = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(size=len(head) + ending_bytes)
         return cls(len(head), ending_bytes, stream.compress(head) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
 

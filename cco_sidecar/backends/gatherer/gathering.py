@@ -89,6 +89,7 @@ class Gathering:
     _looked: bool = False
     _began: float = 0.0
     _until: float = 0.0
+    _is_hurried: bool = False
 
     def made(self) -> Made:
         """Give the answer.
@@ -117,6 +118,7 @@ class Gathering:
             answer = None
         else:
             answer = self._answered(root, look.project)
+            answer = evolve(answer, is_whole=answer.is_whole and not self._is_hurried)
         return Made(look.survey.digest, answer, self._looked, look.survey.is_quiet)
 
     def _explained(self, root: Root, path: Path, look: Look, inquiry: Inquiry) -> Assembled:
@@ -180,4 +182,5 @@ class Gathering:
         return self._seconds() > self._until
 
     def _is_reading_late(self) -> bool:
-        return self._seconds() - self._began > _READING_SECONDS
+        self._is_hurried = self._is_hurried or self._seconds() - self._began > _READING_SECONDS
+        return self._is_hurried

@@ -110,7 +110,9 @@ class Room(Worker):
                 self._arm(project, root, repository, instances)
 
         try:
-            made = Gathering(order.request, self._reserves, order.asked_ns, check, order.known, arm).made()
+            made = Gathering(
+                order.request, self._reserves, order.asked_ns, check, order.known, arm, self._seconds
+            ).made()
         except BaseException:
             instances.give_up()
             handle = self._watches.pop(project, None)
