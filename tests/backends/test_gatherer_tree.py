@@ -102,7 +102,7 @@ def swap_for_pipe(root: Path) -> None:
 def test_swapped_after_the_listing(
     root: Path, gatherings: Gatherings, swap: Callable[[Path], None], task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What becomes a link or a pipe between the listing and the reading is not followed, and the next answer is true."""
+    """What becomes a link or a pipe between listing and reading is not followed, and the next answer is true."""
     original = survey_module.survey
 
     def survey(opened: Root, repository: Repository | None, before: Survey | None = None) -> Survey:

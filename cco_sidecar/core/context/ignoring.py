@@ -77,14 +77,14 @@ class Globs:
     patterns: Sequence[Pattern]
     _named: "re.Pattern[str] | None" = field(init=False)
     _named_directories: "re.Pattern[str] | None" = field(init=False)
-    _others: Sequence[Pattern] = field(init=False)
+    _others: Sequence[tuple[str, Pattern]] = field(init=False)
     _directories: dict[str, bool] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         simple = [pattern for pattern in self.patterns if pattern.name is not None]
         self._named = _either(pattern for pattern in simple if not pattern.directories_only)
         self._named_directories = _either(simple)
-        self._others = [pattern for pattern in self.patterns if pattern.name is None]
+        self._others = [(_literal(pattern.text), pattern) for pattern in self.patterns if pattern.name is None]
 
     def has(self, path: str) -> bool:
         """Say whether one of the patterns matches the file or a directory above it."""
@@ -112,7 +112,14 @@ class Globs:
         if not self._others:
             return False
         parts = path.split("/")
-        return any(pattern.matches(parts, is_directory) for pattern in self._others)
+        # The first comparison spares nearly all of the second, which takes twenty times as long.
+        return any(literal in path and pattern.matches(parts, is_directory) for literal, pattern in self._others)
+
+
+def _literal(glob: str) -> str:
+    """Give the longest name of a glob that stands for itself alone: it is in every path that the glob matches."""
+    names = glob.removeprefix("!").split("/")
+    return max((name for name in names if not set(name) & set("*?[\\")), key=len, default="")
 
 
 def _either(patterns: Iterable[Pattern]) -> "re.Pattern[str] | None":
