@@ -72,7 +72,7 @@ class SidecarService(MultiService):
         self._repeat(parts.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
         parts.measurements.start()
         self._at_end(parts.measurements.stop)
-        self._at_end(parts.accounts.settle)
+        self._at_end(parts.accounts.finish)
         self._repeat(self._evict, EVICT_SECONDS)
         self._repeat(self._rotate, ROTATE_SECONDS)
         started = Deferred.fromCoroutine(self._go())

@@ -378,5 +378,10 @@ async def idempotent(
             f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable ASCII characters.", parameter="Idempotency-Key"
         )
     call.request.content.seek(0)
-    digest = hashlib.sha256(call.request.uri + b"\n" + call.request.content.read()).hexdigest()
+    digest = request_digest(call.request.uri, call.request.content.read())
     return await project.keys.once((call.holder.sub, call.request.route, key), digest, work)
+
+
+def request_digest(target: bytes, body: bytes) -> str:
+    """Name what a request asks for: the same key with another of these is a mistake of the sender's."""
+    return hashlib.sha256(target + b"\n" + body).hexdigest()

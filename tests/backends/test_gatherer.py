@@ -680,7 +680,7 @@ def test_markdown(repository: Path, gatherings: Gatherings) -> None:
     assert (first.body, first.etag) == (second.body, second.etag)
     assert len(first.body) <= 3_000
     document = first.body.decode()
-    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "## Left out: "):
+    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "shortened", "# Hello"):
         assert part in document
     put(repository, "app.py", "print('more')\n")
     assert gatherings.answer(repository, **options).etag != first.etag
@@ -736,3 +736,7 @@ def test_lock_and_vendored_files_by_name(repository: Path, gatherings: Gathering
     assert next(one["size"] for one in answer["omitted"] if one["path"] == "uv.lock") == 999
     assert not answer["truncated"]
     assert "uv.lock" in contents(gatherings.body(repository, task="why is uv.lock so odd?"))
+    put(repository, "uv.lock", "y" * 999)
+    put(repository, "app.py", "changed = 1\n")
+    changes = gatherings.body(repository)["context"]["git_context"]["uncommitted_changes"]
+    assert {one["path"]: bool(one["diff"]) for one in changes} == {"uv.lock": False, "app.py": True}

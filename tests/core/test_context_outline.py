@@ -175,6 +175,12 @@ def test_focus() -> None:
     assert focused_lines(focus_of("fix the line"), text, lines_of(text)) == []
 
 
+def test_focus_is_on_whole_words() -> None:
+    """A word of the task is found where a word or a part of an identifier begins, not inside another."""
+    text = "password\nswordfish\nclass HTTPWord\nmyWord = 1\nthe_word\nword\n"
+    assert sorted(focused_lines(focus_of("words"), text, lines_of(text))) == [2, 3, 4, 5]
+
+
 def test_rare_words_say_more() -> None:
     """One word that the file has once is worth more than two that are everywhere."""
     text = "alpha beta\n" * 30 + "gamma\n"

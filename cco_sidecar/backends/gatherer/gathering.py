@@ -20,7 +20,7 @@ from cco_sidecar.backends.gatherer.texts import TextCache
 from cco_sidecar.core.context.assembly import Assembled, assemble
 from cco_sidecar.core.context.explaining import Evidence, explain
 from cco_sidecar.core.context.filesection import FileSection, Reader
-from cco_sidecar.core.context.markdown import markdown, source_budget
+from cco_sidecar.core.context.markdown import markdown
 from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.outline.shape import Parse
 from cco_sidecar.core.context.project import Project, ProjectFile
@@ -147,11 +147,7 @@ class Gathering:
 
     def _answered(self, root: Root, project: Project) -> Assembled:
         request, selection, files = self._request, self._selection(root, project), self._files(root, project)
-        if request.form == "json":
-            return assemble(request, project, selection, files)
-        whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, files)
-        return markdown(answer, project.git, request.task, request.budget_bytes)
+        return (assemble if request.form == "json" else markdown)(request, project, selection, files)
 
     def _files(self, root: Root, project: Project) -> FileSection:
         self._until = max(self._began + MOST_SECONDS, self._seconds() + _SHOWING_SECONDS)

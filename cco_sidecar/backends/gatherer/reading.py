@@ -11,6 +11,7 @@ from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.survey import Survey
 from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache
 from cco_sidecar.core.context.filesection import Reader
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.ignoring import IgnoreRules
 from cco_sidecar.core.context.metadata import describe, manifest_paths
 from cco_sidecar.core.context.project import (
@@ -106,12 +107,15 @@ def _visible(commit: Commit, rules: IgnoreRules) -> Commit:
 
 
 def _with_diff(paths: Sequence[str], listing: Listing, files: Sequence[ProjectFile]) -> list[str]:
-    """Choose what git may make a diff of: gone files, and regular ones of at most 1 MB (it would wait for a pipe)."""
+    """Choose what git may make a diff of: gone files, and regular ones of at most 1 MB (it would wait for a pipe).
+
+    Lock files and their like would take the room of all others.
+    """
     readable = {file.path for file in files if file.status and file.size <= FILE_BYTES}
     return [
         path
         for path in paths
-        if not is_secret_name(path)
+        if not (is_secret_name(path) or generated_path(path))
         and (path in readable or listing.statuses[path] == "deleted")
         and listing.statuses[path] not in ("untracked", "conflicted")
     ]

@@ -5,7 +5,8 @@ from itertools import accumulate
 
 from attrs import evolve, frozen
 
-_ONE_FILE = 8_192
+ONE_FILE = 8_192
+"""So much a file may have, however many there are."""
 _LEAST_FILE = 1_024
 _MANY_FILES = 64
 
@@ -71,21 +72,21 @@ class Level:
         return max(size - self._most, 0)
 
 
-def level_of(sizes: Sequence[int], left: int) -> Level:
-    """Find the level at which files of the given sizes fill ``left``: none takes more than that, but at least 8 kB.
+def level_of(sizes: Sequence[int], left: int, one_file: int = ONE_FILE) -> Level:
+    """Find the level at which files of the given sizes fill ``left``; it is at least ``one_file``, though not all fit.
 
     A quarter is for the first, which are the best, to be whole, where the others keep more than that or are very many.
     """
     favour = left // 4
     if sum(sizes) > left:
-        lower = _levelled(sizes, left - favour)
-        if lower.beyond(_ONE_FILE + 1) == 0 or left - favour >= _MANY_FILES * _ONE_FILE:
+        lower = _levelled(sizes, left - favour, one_file)
+        if lower.beyond(one_file + 1) == 0 or left - favour >= _MANY_FILES * one_file:
             return evolve(lower, favour=favour)
-    return _levelled(sizes, left)
+    return _levelled(sizes, left, one_file)
 
 
-def _levelled(sizes: Sequence[int], left: int) -> Level:
-    least = min(_ONE_FILE, max(left // 4, _LEAST_FILE))
+def _levelled(sizes: Sequence[int], left: int, one_file: int) -> Level:
+    least = min(one_file, max(left // 4, _LEAST_FILE))
     most = left
     rest = left
     for place, size in enumerate(sorted(sizes)):

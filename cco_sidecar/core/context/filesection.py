@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from attrs import define, field, frozen
 
-from cco_sidecar.core.context.budget import level_of
+from cco_sidecar.core.context.budget import ONE_FILE, level_of
 from cco_sidecar.core.context.fitting import encode, shown
 from cco_sidecar.core.context.languages import MOST_REMEMBERED, language_of
 from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
@@ -35,6 +36,65 @@ ReadAhead = Callable[[Sequence[ProjectFile]], None]
 """Is told which files will be asked for."""
 
 
+class Shown(Protocol):
+    """What is shown of a file; ``omitted`` has the first and last line of each run that is not."""
+
+    @property
+    def content(self) -> str:
+        """The text."""
+
+    @property
+    def json(self) -> bytes:
+        """The text as JSON."""
+
+    @property
+    def omitted(self) -> Sequence[tuple[int, int]]:
+        """See the class."""
+
+
+Writer = Callable[[Pick, str, Shown, bool, int], bytes]
+"""Writes a file down: which it is, its checksum, what is shown, whether that is not all of it, and its tokens.
+
+It takes no more bytes for the content than JSON does, but for a fence around it.
+"""
+
+
+def in_json(pick: Pick, checksum: str, kept: Shown, is_cut: bool, tokens: int) -> bytes:
+    """Write a file down as a member of ``relevant_files``; ``tokens`` is an estimate."""
+    return _Frame.of(pick).around(kept.json, checksum, tokens, kept.omitted if is_cut else None)
+
+
+@frozen
+class _Frame:
+    """What is around the content of one file, as JSON: made once, for it takes longer than the rest."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, pick: Pick) -> "_Frame":
+        return cls._made(pick.file, pick.reason)
+
+    @classmethod
+    @lru_cache(MOST_REMEMBERED)
+    def _made(cls, file: ProjectFile, reason: str) -> "_Frame":
+        modified = rfc3339(min(max(file.modified_ns / 1e9, 0), _LAST_SECOND))
+        about = modified.encode(), file.size, encode(language_of(file.path))
+        return cls(
+            b'{"path":%b,"content":' % encode(shown(file.path)),
+            b',"last_modified":"%b","size":%d,"language":%b,"checksum":"sha256:' % about,
+            b'","reason":%b,"truncated":' % encode(reason),
+        )
+
+    def around(self, content: bytes, checksum: str, tokens: int, omitted: Sequence[tuple[int, int]] | None) -> bytes:
+        """Put it around content; ``tokens`` is an estimate, ``omitted`` None for a file that is whole."""
+        end = b'false,"tokens":%d}' % tokens
+        if omitted is not None:
+            end = b'true,"tokens":%d,"omitted_lines":%b}' % (tokens, encode(omitted))
+        return b"".join((self.before, content, self.between, checksum.encode(), self.after, end))
+
+
 @frozen
 class Outcome:
     """What became of a file: its tokens, None if it is not there; ``cut`` says why it is not, or not whole."""
@@ -48,7 +108,7 @@ class _Entry:
     """One file as it is in the answer."""
 
     pick: Pick
-    json: bytes = field(repr=False)
+    written: bytes = field(repr=False)
     content_bytes: int
     redactions: int
     cut: bool
@@ -63,7 +123,8 @@ class FileSection:
     """Takes files until there is no room left, and remembers what became of each.
 
     When not all fit, each gets as much as the others leave, and none that is big gets so much that a better spread one
-    would be pushed out: it is cut. What the task names, and what is changed, is served first and may take more.
+    would be pushed out: it is cut. What the task names, and what is changed, is served first and may take more; so may
+    the best of the others, as far as the level's favour goes.
     """
 
     _read: Reader
@@ -75,19 +136,26 @@ class FileSection:
     is_whole: bool = field(default=True, init=False)
     """Whether there was time for all."""
     _left: int = field(default=0, init=False)
+    _write: Writer = field(default=in_json, init=False)
+    _least_frame: int = field(default=0, init=False)
     omitted: list[Omission] = field(factory=list, init=False)
     _entries: dict[int, _Entry] = field(factory=dict, init=False)
     _diffs: dict[str, str] = field(factory=dict, init=False)
     _looked_at: dict[str, int] = field(factory=dict, init=False)
     _left_out: bool = field(default=False, init=False)
 
-    def take(self, picks: Sequence[Pick], most_bytes: int) -> None:
-        """Take the files, given best first, in at most so many bytes with the commas between them; once."""
-        self._left = most_bytes
+    def take(self, picks: Sequence[Pick], most_bytes: int, one_file: int = ONE_FILE, write: Writer = in_json) -> None:
+        """Take the files, given best first and all at once, in at most so many bytes with a comma after each.
+
+        :param one_file: what a file may have, however many there are.
+        :param write: writes each down.
+        """
+        self._left, self._write = most_bytes, write
+        self._least_frame = len(write(_NOTHING, "0" * 64, _EMPTY, True, 0)) - len(language_of(""))
         git = self._project.git
         self._diffs = {change.path: change.diff for change in git.changes} if git else {}
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
-        level = level_of([_guess(pick) for _, pick in turns], self._left)
+        level = level_of([_guess(pick) for _, pick in turns], self._left, one_file)
         dear_left, favour = self._left // 2, level.favour
         reach = level.reach([_guess(pick) for _, pick in turns], self._left)
         self._read_ahead([pick.file for _, pick in turns[:reach] if pick.file.size])
@@ -107,9 +175,9 @@ class FileSection:
                 continue
             self._put(place, entry)
             if _is_dear(pick):
-                dear_left -= len(entry.json)
+                dear_left -= len(entry.written)
             else:
-                favour = max(favour - level.beyond(len(entry.json)), 0)
+                favour = max(favour - level.beyond(len(entry.written)), 0)
         self._grow(turns)
 
     @property
@@ -120,8 +188,8 @@ class FileSection:
 
     @property
     def fragments(self) -> list[bytes]:
-        """The files as JSON, best first."""
-        return [entry.json for _, entry in sorted(self._entries.items())]
+        """The files as they were written down, best first."""
+        return [entry.written for _, entry in sorted(self._entries.items())]
 
     @property
     def content_bytes(self) -> int:
@@ -140,7 +208,7 @@ class FileSection:
 
     def _put(self, place: int, entry: _Entry) -> None:
         before = self._entries.get(place)
-        self._left -= len(entry.json) + 1 - (len(before.json) + 1 if before else 0)
+        self._left -= len(entry.written) + 1 - (len(before.written) + 1 if before else 0)
         self._entries[place] = entry
 
     def _grow(self, turns: Sequence[tuple[int, Pick]]) -> None:
@@ -149,36 +217,42 @@ class FileSection:
         for place, pick in cut_ones[:_MOST_GROWN]:
             if self._left < _WORTH_GROWING or not self.is_whole:
                 return
-            entry = self._entry(pick, self._left + len(self._entries[place].json), True)
+            entry = self._entry(pick, self._left + len(self._entries[place].written), True)
             if isinstance(entry, _Entry):
                 self._put(place, entry)
 
     def _entry(self, pick: Pick, most: int, fill: bool) -> _Entry | str:
         """Make the entry of a file, in at most ``most`` bytes with a comma, or say why there is none."""
         least = min(pick.file.size, _LEAST_CONTENT)
-        if most < _LEAST_FRAME + len(pick.file.path) + least:
+        if most < self._least_frame + len(pick.file.path) + least:
             return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
-        frame = _Frame.of(pick)
-        room = most - 1 - frame.most_bytes
+        room = most - 1 - len(self._write(pick, "0" * 64, _EMPTY, True, _MOST_TOKENS))
         text = self._read(pick.file) if room >= least else Unreadable(OUT_OF_BUDGET)
         if isinstance(text, Unreadable):
             return text.why
-        language = language_of(pick.file.path)
-        fits = len(text.json) - 2 <= room
-        why = ("" if pick.named else text.generated(language)) or (
-            "" if fits or room >= _LEAST_CONTENT else OUT_OF_BUDGET
-        )
+        why = "" if pick.named else text.generated(language_of(pick.file.path))
         if why:
             return why
-        if fits:
-            fragment = frame.around(text.json, text.checksum, tokens_in(text.size_bytes), None)
-            return _Entry(pick, fragment, text.size_bytes, text.redactions, False)
-        kept = self._cut(pick, language, text, room, fill)
-        size = len(kept.content.encode("utf-8", "replace"))
-        fragment = frame.around(encode(kept.content), text.checksum, tokens_in(size), kept.omitted)
-        return _Entry(pick, fragment, size, min(text.redactions, kept.content.count(_MARK)), True)
+        entry = self._written(pick, text, room, fill)
+        over = 0 if entry is None else len(entry.written) + 1 - most
+        if over > 0:  # it needs a longer fence
+            entry = self._written(pick, text, room - over, fill)
+        return entry or OUT_OF_BUDGET
 
-    def _cut(self, pick: Pick, language: str, text: Text, room: int, fill: bool) -> Cut:
+    def _written(self, pick: Pick, text: Text, room: int, fill: bool) -> _Entry | None:
+        """Write a file down with content that takes at most ``room`` bytes of JSON; None if that would say nothing."""
+        if len(text.json) - 2 <= room:
+            written = self._write(pick, text.checksum, text, False, tokens_in(text.size_bytes))
+            return _Entry(pick, written, text.size_bytes, text.redactions, False)
+        if room < _LEAST_CONTENT:
+            return None
+        kept = self._cut(pick, text, room, fill)
+        size = len(kept.content.encode("utf-8", "replace"))
+        written = self._write(pick, text.checksum, kept, True, tokens_in(size))
+        return _Entry(pick, written, size, min(text.redactions, kept.content.count(_MARK)), True)
+
+    def _cut(self, pick: Pick, text: Text, room: int, fill: bool) -> Cut:
+        language = language_of(pick.file.path)
         if pick.file.path not in self._looked_at:
             if sum(self._looked_at.values()) >= _LOOKED_AT:
                 return beginning(text.content, language, room)
@@ -213,41 +287,5 @@ def _most_for(pick: Pick) -> int:
     return _guess(pick) + pick.file.size // 8
 
 
-@frozen
-class _Frame:
-    """What is around the content of one file, as JSON: made once, for it takes longer than the rest."""
-
-    before: bytes
-    between: bytes
-    after: bytes
-
-    @classmethod
-    def of(cls, pick: Pick) -> "_Frame":
-        return cls._made(pick.file, pick.reason)
-
-    @classmethod
-    @lru_cache(MOST_REMEMBERED)
-    def _made(cls, file: ProjectFile, reason: str) -> "_Frame":
-        modified = rfc3339(min(max(file.modified_ns / 1e9, 0), _LAST_SECOND))
-        about = modified.encode(), file.size, encode(language_of(file.path))
-        return cls(
-            b'{"path":%b,"content":' % encode(shown(file.path)),
-            b',"last_modified":"%b","size":%d,"language":%b,"checksum":"sha256:' % about,
-            b'","reason":%b,"truncated":' % encode(reason),
-        )
-
-    @property
-    def most_bytes(self) -> int:
-        """What it takes at most, around a content that is cut, quotes and the brackets of what is left out included."""
-        return len(self.before) + len(self.between) + len(self.after) + _ENDING_BYTES
-
-    def around(self, content: bytes, checksum: str, tokens: int, omitted: Sequence[tuple[int, int]] | None) -> bytes:
-        """Put it around content; ``tokens`` is an estimate, ``omitted`` None for a file that is whole."""
-        end = b'false,"tokens":%d}' % tokens
-        if omitted is not None:
-            end = b'true,"tokens":%d,"omitted_lines":%b}' % (tokens, encode(omitted))
-        return b"".join((self.before, content, self.between, checksum.encode(), self.after, end))
-
-
-_ENDING_BYTES = len(b'""') + 64 + len(b'true,"tokens":%d,"omitted_lines":[]}' % _MOST_TOKENS)
-_LEAST_FRAME = _Frame.of(Pick(ProjectFile("", 0, 0), "")).most_bytes - len(encode(language_of("")))
+_NOTHING = Pick(ProjectFile("", 0, 0), "")
+_EMPTY = Cut("", [])

@@ -1,4 +1,7 @@
-"""A context as a Markdown document, to be put into a prompt: made from the JSON answer, within a budget of bytes.
+"""A context as a Markdown document, to be put into a prompt, within a budget of bytes.
+
+Its files are chosen and cut as those of the JSON answer are, and all else is made from that answer; but in a short
+document a file gets less, for there many short ones say more, too.
 
 Nothing that stands in it can end its own block: fences are longer than any run of backticks within them, and names are
 written in one line. For one answer and task it is the same to the byte.
@@ -9,21 +12,26 @@ from collections.abc import Sequence
 from itertools import accumulate, takewhile
 
 import msgspec
-from attrs import define, field
+from attrs import define, evolve, field
 
-from cco_sidecar.core.context import request
-from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
-from cco_sidecar.core.context.assembly import Assembled, ending
-from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
+from cco_sidecar.core.context.answers import Answer, LeftOut, Output
+from cco_sidecar.core.context.assembly import Assembled, assemble, ending
+from cco_sidecar.core.context.budget import ONE_FILE
+from cco_sidecar.core.context.filesection import FileSection, Shown
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
-from cco_sidecar.core.context.project import Change, Commit, GitFacts
+from cco_sidecar.core.context.languages import UNKNOWN, language_of
+from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
+from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
 from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
-_LEAST_CONTENT = 120
 _LEAST_SOURCE = 65_536
+_LEAST_FILE = 1_536
+_MARK = "[REDACTED:"
+_MARKS = " `[REDACTED:<rule>]` stands where a secret was.\n"
 _MOST_DEPENDENCIES = 30
 _MORE_BYTES = 24
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,36 +39,34 @@ _LANGUAGE = re.compile(r"[a-z0-9+#-]{1,32}")
 _BACKTICKS = re.compile("`+")
 
 
-def source_budget(most_bytes: int) -> int:
-    """Say how large the JSON answer may be that a document of ``most_bytes`` is made from.
-
-    It has what a document has not (checksums, the whole tree, escapes) and fewer, longer files.
-    """
-    return min(max(4 * most_bytes, _LEAST_SOURCE), request.MOST_BYTES)
-
-
-def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int) -> Assembled:
-    """Make the document of an answer; its ``head`` is all of it.
-
-    :param git: what the answer's git section was made of, since that has hardly a diff when it is short.
-    :param most_bytes: the most that it may take, at least `LEAST_BYTES`.
-    """
+def markdown(request: ContextRequest, project: Project, selection: Selection, files: FileSection) -> Assembled:
+    """Make the document of at most ``request.budget_bytes``, at least `LEAST_BYTES`; its ``head`` is all of it."""
+    source = evolve(request, budget_bytes=min(max(4 * request.budget_bytes, _LEAST_SOURCE), MOST_BYTES))
+    answer = assemble(source, project, evolve(selection, picks=[]), files)
     found = msgspec.json.decode(answer.head + ending(0, False), type=Answer)
-    page = _Page(most_bytes)
+    page = _Page(request.budget_bytes - _size(_MARKS))
     page.add(_title(found))
-    page.section("Task", [_fenced(_head(redact(_plain(task))[0], page.left // 4), "text")] if task else [], 2)
+    task = _head(redact(_plain(request.task))[0], page.left // 4)
+    page.section("Task", [_fenced(task, "text")] if task else [], 2)
     page.section("Project", _project(found), 10)
-    if git is not None:
-        _add_git(page, git)
+    if project.git is not None:
+        _add_git(page, project.git)
     page.section("Earlier agents", [line for one in found.context.previous_agent_outputs for line in _output(one)], 5)
     reserve = min(max(page.left // 12, 200), 4096, page.left // 2)
     page.left -= reserve
-    files = _Files(page)
-    files.take(found.context.relevant_files)
-    page.left += reserve
-    out = [_left_out(one) for one in (*files.dropped, *found.omitted)]
-    page.section(f"Left out: {len(files.dropped) + found.omitted_count} files", out, 1)
-    return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count, answer.is_whole)
+    if selection.picks:
+        page.add("\n## Files\n")
+        files.take(selection.picks, page.left, min(max(page.left // 8, _LEAST_FILE), ONE_FILE), _file)
+    count = sum(page.add(fragment.decode()) for fragment in files.fragments)
+    page.left += reserve + _size(_MARKS)
+    if any(_MARK in part for part in page.parts):
+        page.parts[0] = page.parts[0].removesuffix("\n") + _MARKS
+        page.left -= _size(_MARKS)
+    out = [LeftOut(shown(one.path), one.size, one.why) for one in files.omitted]
+    title = f"Left out: {len(out) + found.omitted_count} files"
+    page.section(title, [_left_out(one) for one in (*out, *found.omitted)], 1)
+    cut = answer.truncated or files.cut or page.cut
+    return Assembled("".join(page.parts).encode(), cut, count, files.is_whole)
 
 
 @define(eq=False)
@@ -94,46 +100,9 @@ class _Page:
         self.add(heading + "".join(items[:count]) + more)
 
 
-@define(eq=False)
-class _Files:
-    """Takes files, best first, while the page has room."""
-
-    _page: _Page
-    count: int = field(default=0, init=False)
-    dropped: list[LeftOut] = field(factory=list, init=False)
-
-    def take(self, files: Sequence[msgspec.Raw]) -> None:
-        has_heading = bool(files) and self._page.add("\n## Files\n")
-        for raw in files:
-            file = msgspec.json.decode(raw, type=File)
-            if not (has_heading and self._put(file)):
-                self.dropped.append(LeftOut(file.path, file.size, OUT_OF_BUDGET))
-        self._page.cut = self._page.cut or bool(self.dropped)
-
-    def _put(self, file: File) -> bool:
-        """Add a file: whole if it takes no more than a quarter of the room, or if that is little."""
-        if self._page.left < 2 * _LEAST_CONTENT:
-            return False
-        content = _plain(file.content)
-        room = min(max(self._page.left // 4, 2_000), self._page.left)
-        block = _file(file, content, file.truncated)
-        if _size(block) > room:
-            frame = _size(_file(file, "", True)) + 2 * len(_fence(content))
-            if room - frame < _LEAST_CONTENT:
-                return False
-            content = _head(content, room - frame)
-            block = _file(file, content, True)
-            self._page.cut = True
-        is_in = self._page.add(block)
-        self.count += is_in
-        return is_in
-
-
 def _title(answer: Answer) -> str:
-    redactions = answer.context.metadata.get("redactions")
-    marks = " `[REDACTED:<rule>]` stands where a secret was." if redactions else ""
     heading = f"# Context of {answer.agent_type} on {answer.issue_id}\n"
-    return f"{heading}\nThe project as it is now, best files first.{marks}\n"
+    return f"{heading}\nThe project as it is now, best files first.\n"
 
 
 def _project(answer: Answer) -> list[str]:
@@ -188,12 +157,12 @@ def _output(output: Output) -> list[str]:
     return lines
 
 
-def _file(file: File, content: str, cut: bool) -> str:
-    language = file.language or "text"
-    info = language if _LANGUAGE.fullmatch(language) and language != "unknown" else "text"
-    shortened = ", shortened" if cut else ""
-    heading = f"\n### {_code(file.path)}\n\n{_line(language)}, {file.size} bytes{shortened}: {_line(file.reason)}\n\n"
-    return heading + _fenced(content, info)
+def _file(pick: Pick, _checksum: str, kept: Shown, is_cut: bool, _tokens: int) -> bytes:
+    language = language_of(pick.file.path)
+    info = language if _LANGUAGE.fullmatch(language) and language != UNKNOWN else "text"
+    about = f"{language}, {pick.file.size} bytes{', shortened' if is_cut else ''}: {_line(pick.reason)}"
+    block = f"\n### {_code(shown(pick.file.path))}\n\n{about}\n\n{_fenced(_plain(kept.content), info)}"
+    return block.encode()
 
 
 def _left_out(one: LeftOut) -> str:

@@ -145,6 +145,11 @@ class Text:
         return self._content
 
     @property
+    def omitted(self) -> Sequence[tuple[int, int]]:
+        """No lines."""
+        return ()
+
+    @property
     def json(self) -> bytes:
         """The text as JSON, quotes and all."""
         if self._json is None:

@@ -30,19 +30,18 @@ class Departure(msgspec.Struct, frozen=True):
     agent: str
 
 
-@define(eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """An answer on its way: it counts once the connection that carried it proves that it arrived."""
 
     subscription: "Subscription"
     through: int
-    _settle: Callable[["Delivery"], None]
+    settle: Callable[["Delivery"], None]
     probe: "Callable[[], Deferred[None]] | None" = None
     """Set by the connection: look now, and for a moment, whether the peer has ended it, and settle this if so."""
 
     def received(self) -> None:
         """The peer has it: the subscription stands after it."""
-        self._settle(self)
+        self.settle(self)
 
     def lost(self) -> None:
         """The peer does not have it: the same events are given again."""

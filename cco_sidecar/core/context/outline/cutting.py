@@ -20,6 +20,11 @@ class Cut:
     content: str
     omitted: Sequence[tuple[int, int]]
 
+    @property
+    def json(self) -> bytes:
+        """The content as JSON."""
+        return encode(self.content)
+
 
 def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most_bytes: int, *, fill: bool) -> Cut:
     """Cut a text to what matters: windows around the focused lines, the outline and, to ``fill``, the rest as it comes.

@@ -61,11 +61,19 @@ def focused_lines(focus: Focus, text: str, lines: Sequence[str]) -> list[int]:
     for hits, match in enumerate(focus.pattern.finditer(data)):
         if hits >= _MOST_HITS:
             break
+        if not _begins_word(data, match.start()):
+            continue
         word = match.group().decode("utf-8", "replace").lower()
         words_on[bisect_right(starts, match.start()) - 1].add(word)
         counts[word] += 1
     weights = {line: sum(1 / counts[word] for word in words) for line, words in words_on.items()}
     return sorted(weights, key=lambda line: (-weights[line], line))[:MOST_LINES]
+
+
+def _begins_word(data: bytes, start: int) -> bool:
+    """Say whether a word of a text or a part of an identifier begins there: "word" is none in "password"."""
+    before, first, second = (data[place : place + 1] for place in (start - 1, start, start + 1))
+    return start == 0 or not before.isalpha() or (first.isupper() and (before.islower() or second.islower()))
 
 
 def changed_lines(diff: str) -> list[int]:
