@@ -26,7 +26,7 @@ LENGTH = struct.Struct("!I")
 HEADER = struct.Struct("!II")
 NUMBER = struct.Struct("!Q")
 _NICE = 5  # the sidecar answers first
-_GENTLE = 20_000
+_ORDERS_TO_COLLECT = 32
 
 
 class Told(msgspec.Struct):
@@ -83,7 +83,8 @@ def main(arguments: list[str]) -> None:
     """Carry out orders until the other side hangs up."""
     with suppress(OSError):
         os.nice(_NICE)
-    gc.set_threshold(_GENTLE, 50, 100)  # what is kept are large trees without cycles
+    gc.freeze()
+    gc.disable()  # of 78,000 files it took a quarter of the time, and what is kept has no cycles
     room = Room(int(arguments[0]))
     lifeline = _Lifeline(int(arguments[1]), room)
     threading.Thread(target=lifeline.listen, name="lifeline", daemon=True).start()
@@ -95,6 +96,8 @@ def main(arguments: list[str]) -> None:
             order = pickle.loads(text)  # our own parent's
             lifeline.number += 1
             _carry_out(room, order, lifeline, connection)
+            if lifeline.number % _ORDERS_TO_COLLECT == 0:
+                gc.collect()
     room.stop()
     room.close()
 
