@@ -6,7 +6,6 @@ are replaced before, so that neither a rank nor a reason tells who guesses one t
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from attrs import define, field
 from cachetools import LRUCache
@@ -26,7 +25,7 @@ _TERMS_PER_TEXT = 3
 _FILE_OVERHEAD = 1_024
 _BATCH = 4_096
 
-_Key = tuple[Path, str]
+_Key = tuple[str, str]
 
 Late = Callable[[], bool]
 """Says whether time is over."""
@@ -61,7 +60,7 @@ class TermIndex:
         """
         files = indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT))
         with self._lock:
-            found = {file.path: self._known.get((root.path, file.key)) for file in files}
+            found = {file.path: self._known.get((root.name, file.key)) for file in files}
         unknown = [file for file in files if found[file.path] is None]
         for start in range(0, len(unknown), _BATCH):
             if is_late():
@@ -70,7 +69,7 @@ class TermIndex:
             for file, terms in zip(batch, self._texts.studied(root, batch, _terms, check), strict=True):
                 found[file.path] = terms
                 if is_still(root, file):
-                    self._keep((root.path, file.key), terms)
+                    self._keep((root.name, file.key), terms)
         return {path: terms for path, terms in found.items() if terms is not None and terms.length}
 
     def clear(self) -> int:

@@ -53,6 +53,11 @@ class Root:
     path: Path
     _fd: int
     _directories: dict[str, int] = field(factory=dict, init=False)
+    name: str = field(init=False)
+    """The path as text: a key that is compared quickly."""
+
+    def __attrs_post_init__(self) -> None:
+        self.name = str(self.path)
 
     def read(self, path: str, most_bytes: int) -> "Found":
         """Read a regular file; of one that is bigger than ``most_bytes`` only the beginning.

@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import zstandard
@@ -58,7 +57,7 @@ class TextCache:
     """Texts by the content they are of, the least recently used ones leaving first; any thread may use it."""
 
     _most_bytes: int
-    _kept: "LRUCache[tuple[Path, str], Kept]" = field(init=False)
+    _kept: "LRUCache[tuple[str, str], Kept]" = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _compressor: zstandard.ZstdCompressor = field(factory=lambda: zstandard.ZstdCompressor(level=_LEVEL), init=False)
     _decompressor: zstandard.ZstdDecompressor = field(factory=zstandard.ZstdDecompressor, init=False)
@@ -69,7 +68,7 @@ class TextCache:
     def read_ahead(self, root: Root, files: Iterable[ProjectFile], check: Callable[[], None]) -> None:
         """Read the texts of files that are not known yet, on several processors."""
         with self._lock:
-            unknown = [file for file in files if file.key and (root.path, file.key) not in self._kept]
+            unknown = [file for file in files if file.key and (root.name, file.key) not in self._kept]
         found = mapped(partial(self._found, root), unknown, _sizes(unknown), check)
         for file, kept in zip(unknown, found, strict=True):
             self.take(root, file, kept)
@@ -83,7 +82,7 @@ class TextCache:
     ) -> list[_Studied]:
         """Give what a study makes of the texts of files, on several processors."""
         with self._lock:
-            known = [self._kept.get((root.path, file.key)) for file in files]
+            known = [self._kept.get((root.name, file.key)) for file in files]
 
         def work(pair: tuple[ProjectFile, Kept | None]) -> tuple[Kept | None, _Studied]:
             file, kept = pair
@@ -100,14 +99,14 @@ class TextCache:
         """Keep what was read of a file, if it is of what the file was."""
         if is_still(root, file):
             with self._lock:
-                self._keep((root.path, file.key), kept)
+                self._keep((root.name, file.key), kept)
 
     def _found(self, root: Root, file: ProjectFile) -> "Kept":
         return self._packed(read_text(root, file.path))
 
     def text(self, root: Root, file: ProjectFile) -> Text | Unreadable:
         """Give the text of a file; what changed since the project was looked at is given as it is, and not kept."""
-        key = root.path, file.key
+        key = root.name, file.key
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
@@ -123,7 +122,7 @@ class TextCache:
         """How many bytes the texts take, about."""
         return int(self._kept.currsize)
 
-    def _keep(self, key: tuple[Path, str], kept: Kept) -> None:
+    def _keep(self, key: tuple[str, str], kept: Kept) -> None:
         if _size(kept) <= self._most_bytes:
             self._kept[key] = kept
 
