@@ -20,13 +20,10 @@ from typing import Any
 from attrs import field, frozen
 
 from benchmarks.context_repository import generate
-from cco_sidecar.backends.gatherer.cache import ContextCache
-from cco_sidecar.backends.gatherer.gathering import Gathering
+from cco_sidecar.backends.gatherer.gathering import Gathering, Reserves
 from cco_sidecar.backends.gatherer.git import Git
-from cco_sidecar.backends.gatherer.index import TermIndex
-from cco_sidecar.backends.gatherer.looks import Looks
-from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.parsing import parsed_outline
+from cco_sidecar.core.context.assembly import ending
 from cco_sidecar.core.context.languages import canonical, language_of
 from cco_sidecar.core.context.request import ContextRequest
 from cco_sidecar.core.roster import AgentType, parse_roster
@@ -73,10 +70,9 @@ class Checkout:
     def __init__(self, source: Path, directory: Path, agent_type: AgentType) -> None:
         self._root = directory / "clone"
         self._agent_type = agent_type
-        self._cache = ContextCache(0)
-        self._index = TermIndex(1 << 28)
-        self._looks = Looks()
-        self._outlines = OutlineCache(1 << 26, lambda language, text: parsed_outline(language, text, time.thread_time))
+        self._reserves = Reserves.of(
+            1 << 29, Git(), lambda language, text: parsed_outline(language, text, time.thread_time)
+        )
         self._languages = {canonical(name) for name in agent_type.context.languages}
         subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", source, self._root], check=True)
 
@@ -95,11 +91,10 @@ class Checkout:
         request = ContextRequest(
             "benchmark", self._root, "issue", self._agent_type, text, budget_bytes=BUDGET_BYTES, refresh=False
         )
-        now = time.monotonic_ns()
-        gathering = Gathering(
-            request, self._cache, self._index, Git(), self._looks, self._outlines, now, time.time, lambda: None
-        )
-        files = [file["path"] for file in json.loads(gathering.answer().body)["context"]["relevant_files"]]
+        made = Gathering(request, self._reserves, time.monotonic_ns(), lambda: None).made()
+        assert made.answer is not None
+        body = made.answer.head + ending(0, False)
+        files = [file["path"] for file in json.loads(body)["context"]["relevant_files"]]
         return Found(_share(task, files[:10]), _share(task, files))
 
     def find_by_extension(self, task: Task) -> float:

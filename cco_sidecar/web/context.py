@@ -1,12 +1,10 @@
 """Context over HTTP: what an agent needs to know, and the cache that it comes from (contract section 6)."""
 
-import gzip
 import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-import zstandard
 from attrs import define
 from msgspec import Meta
 from twisted.internet.defer import Deferred
@@ -17,6 +15,7 @@ from cco_sidecar.core.context.explaining import Fate, Totals
 from cco_sidecar.core.context.request import (
     LEAST_BYTES,
     MOST_BYTES,
+    Body,
     ContextAnswer,
     ContextRequest,
     Form,
@@ -156,7 +155,7 @@ class ContextAPI:
         if _same(call.request.getHeader("if-none-match"), answer.etag):
             return Reply(b"", 304, headers)
         kind = JSON if query.format == "json" else MARKDOWN
-        return await self._encoded(answer.body, call.request.getHeader("accept-encoding"), headers, kind)
+        return await self._encoded(answer.content, call.request.getHeader("accept-encoding"), headers, kind)
 
     async def explain(self, call: Call[ExplainQuery, None]) -> Reply:
         """Say why each file is in a context or not."""
@@ -174,7 +173,7 @@ class ContextAPI:
             inquiry=Inquiry(query.path, query.limit),
         )
         headers = {b"Vary": b"Accept-Encoding"}
-        return await self._encoded(answer.body, call.request.getHeader("accept-encoding"), headers, JSON)
+        return await self._encoded(answer.content, call.request.getHeader("accept-encoding"), headers, JSON)
 
     async def first(self, agent: Agent) -> bytes:
         """Give the context that an agent finds at its start."""
@@ -182,7 +181,7 @@ class ContextAPI:
         answer = await self._gather(
             project, agent.issue_id, agent.agent_type, task=agent.task, budget_bytes=FIRST_BYTES
         )
-        return answer.body
+        return await self._compress(lambda: answer.body)
 
     def _task(self, call: Call[Any, None], given: str) -> str:
         return given or self._task_of(call.project.id, call.holder.sub)
@@ -215,15 +214,15 @@ class ContextAPI:
         )
         return await self._gatherer.gather(request)
 
-    async def _encoded(self, body: bytes, accepted: str | None, headers: dict[bytes, bytes], kind: bytes) -> Reply:
+    async def _encoded(self, body: Body, accepted: str | None, headers: dict[bytes, bytes], kind: bytes) -> Reply:
         name = _encoding(accepted or "")
-        if name is None or len(body) < 1024:
-            return Reply(body, headers=headers, content_type=kind)
+        if name is None or body.size_bytes < _WORTH_ENCODING:
+            return Reply(await self._compress(lambda: body.encoded(None)), headers=headers, content_type=kind)
         headers[b"Content-Encoding"] = name.encode()
         if b"ETag" in headers:
             # An encoding of the same state is another representation: its tag must differ (RFC 9110 section 8.8.3.3).
             headers[b"ETag"] = headers[b"ETag"][:-1] + b"-" + name.encode() + b'"'
-        return Reply(await self._compress(lambda: _ENCODERS[name](body)), headers=headers, content_type=kind)
+        return Reply(await self._compress(lambda: body.encoded(name)), headers=headers, content_type=kind)
 
     async def _previous(self, project_id: str, issue_id: str) -> tuple[list[PreviousOutput], str]:
         """Give what earlier agents of the issue reported, newest first, and a name for the state of it."""
@@ -284,15 +283,8 @@ def _same(header: str | None, etag: str) -> bool:
     return any(tag in {bare, f"{bare}-gzip", f"{bare}-zstd"} for tag in given)
 
 
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, compresslevel=1, mtime=0)
-
-
-def _zstd(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3).compress(body)
-
-
-_ENCODERS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "gzip": _gzip}
+_ENCODINGS = ("zstd", "gzip")
+_WORTH_ENCODING = 1024
 
 
 def _encoding(accepted: str) -> str | None:
@@ -305,4 +297,4 @@ def _encoding(accepted: str) -> str | None:
             weights[name.strip()] = float(weight)
         except ValueError:
             weights[name.strip()] = 0.0
-    return next((name for name in _ENCODERS if weights.get(name, 0.0) > 0), None)
+    return next((name for name in _ENCODINGS if weights.get(name, 0.0) > 0), None)

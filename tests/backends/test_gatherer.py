@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,12 @@ import msgspec
 import pytest
 
 from cco_sidecar.backends.gatherer import reading
+from cco_sidecar.backends.gatherer.answers import Answers
 from cco_sidecar.backends.gatherer.cache import ContextCache
-from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.gitfacts import footprints
-from cco_sidecar.backends.gatherer.index import TermIndex
-from cco_sidecar.backends.gatherer.looks import Looks
-from cco_sidecar.backends.gatherer.outlines import OutlineCache
-from cco_sidecar.backends.gatherer.parsing import parsed_outline
 from cco_sidecar.backends.gatherer.repository import Repository, opened_repository
+from cco_sidecar.backends.gatherer.room import Room
 from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry, PreviousOutput
 from cco_sidecar.core.context.terms import term_of, terms_of_word
@@ -94,18 +91,22 @@ class Gatherings:
     """Gathers in the test's own thread, with one cache for the test."""
 
     def __init__(self) -> None:
-        self.cache = ContextCache(1 << 26)
-        self.index = TermIndex(1 << 26)
-        self.git = Git()
-        self.outlines = OutlineCache(1 << 20, lambda language, text: parsed_outline(language, text, time.thread_time))
+        self.room = Room(1 << 26)
+        self.answers = Answers(ContextCache(1 << 26), self.room, lambda: 1_700_000_000.0)
 
-    def answer(self, root: Path, looks: Looks | None = None, **options: Any) -> ContextAnswer:
+    def answer(self, root: Path, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
-        now = time.monotonic_ns()
-        seconds, check = (lambda: 1_700_000_000.0), (lambda: None)
-        return Gathering(
-            request, self.cache, self.index, self.git, looks or Looks(), self.outlines, now, seconds, check
-        ).answer()
+        ready = self.answers.ready(request)
+        if ready is not None:
+            return ready
+        answer, keep = self.answers.answer(request, time.monotonic_ns(), lambda: None)
+        keep()
+        return answer
+
+    def close(self) -> None:
+        self.room.stop()
+        self.room.close()
+        self.answers.close()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
         whole: dict[str, Any] = msgspec.json.decode(self.answer(root, **options).body)
@@ -113,8 +114,10 @@ class Gatherings:
 
 
 @pytest.fixture
-def gatherings() -> Gatherings:
-    return Gatherings()
+def gatherings() -> Iterator[Gatherings]:
+    made = Gatherings()
+    yield made
+    made.close()
 
 
 def contents(body: dict[str, Any]) -> dict[str, str]:
@@ -423,10 +426,9 @@ def test_history_is_read_once(repository: Path, gatherings: Gatherings, monkeypa
         return footprints(opened)
 
     monkeypatch.setattr(reading, "footprints", counted)
-    looks = Looks()
     for change in (lambda: None, lambda: put(repository, "app.py", "y"), lambda: commit_all(repository)):
         change()
-        gatherings.answer(repository, looks=looks)
+        gatherings.answer(repository)
     assert len(calls) == 2
 
 
@@ -538,9 +540,9 @@ def test_task_reranks(repository: Path, gatherings: Gatherings) -> None:
         return file["path"], file["reason"].split(",")[0]
 
     assert first("The bucket is empty") == ("src/one.py", "its text has bucket")
-    size = gatherings.index.size_bytes
+    size = gatherings.answers.worker_bytes
     assert first("Parsing: parse it all") == ("src/two.py", "its text has parse")
-    assert gatherings.index.size_bytes == size > 0
+    assert gatherings.answers.worker_bytes == size > 0
 
 
 def test_smallest_budget(repository: Path, gatherings: Gatherings) -> None:

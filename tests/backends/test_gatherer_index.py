@@ -11,24 +11,32 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cco_sidecar.backends.gatherer import index as index_module
+from cco_sidecar.backends.gatherer import texts
 from cco_sidecar.backends.gatherer.git import Git
 from cco_sidecar.backends.gatherer.index import TermIndex, indexed
-from cco_sidecar.backends.gatherer.opener import opened_root
-from cco_sidecar.backends.gatherer.reading import project_of
+from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.reading import project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
-from cco_sidecar.core.context.project import Footprint, GitFacts, Project, ProjectFile
+from cco_sidecar.backends.gatherer.texts import TextCache
+from cco_sidecar.core.context.project import Footprint, GitFacts, Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.terms import Terms, message_terms, term_of, terms_of_word
 from tests.backends.test_gatherer import commit_all, git, put
 
 
 def look(root: Path) -> Project:
     with opened_root(root) as opened, opened_repository(root, Git()) as repository:
-        return project_of(opened, repository, survey(opened, repository), None, lambda: None)
+        return project_of(
+            opened, repository, survey(opened, repository), None, reader(opened, TextCache(1 << 20), lambda: None)
+        )
+
+
+def new_index(most_bytes: int) -> TermIndex:
+    return TermIndex(most_bytes, TextCache(most_bytes))
 
 
 def documents(index: TermIndex, root: Path, project: Project | None = None) -> dict[str, Terms]:
+    time.sleep(0.03)  # what is younger than a tick of the clock is not kept
     with opened_root(root) as opened:
         return index.documents(opened, project or look(root), lambda: None)
 
@@ -46,19 +54,19 @@ def root(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The paths of what is read for the index."""
     paths: list[str] = []
-    original = index_module._read
+    original = texts.read_text
 
-    def read(*arguments: object) -> Terms:
-        paths.append(arguments[1].path)  # type: ignore[attr-defined]
-        return original(*arguments)  # type: ignore[arg-type]
+    def read(root: Root, path: str) -> Text | Unreadable:
+        paths.append(path)
+        return original(root, path)
 
-    monkeypatch.setattr(index_module, "_read", read)
+    monkeypatch.setattr(texts, "read_text", read)
     yield paths
 
 
 def test_reads_what_changed(root: Path, reads: list[str]) -> None:
     """Each content is read once: an edit costs one file, a commit or a new time of an unchanged file nothing."""
-    index = TermIndex(1 << 20)
+    index = new_index(1 << 20)
     assert set(documents(index, root)) == {"a.py", "b.py"}
     put(root, "b.py", "leak = 2\n")
     changed = documents(index, root)
@@ -74,21 +82,21 @@ def test_reads_what_changed(root: Path, reads: list[str]) -> None:
 
 def test_git_is_told_not_to_look(root: Path) -> None:
     """A change that git was told to overlook is seen all the same."""
-    index = TermIndex(1 << 20)
+    index = new_index(1 << 20)
     git(root, "update-index", "--assume-unchanged", "b.py")
     documents(index, root)
     put(root, "b.py", "leak = 2\n")
-    assert documents(index, root)["b.py"] == documents(TermIndex(1 << 20), root)["b.py"]
+    assert documents(index, root)["b.py"] == documents(new_index(1 << 20), root)["b.py"]
 
 
 def test_change_while_reading(root: Path) -> None:
     """What a file says after it was looked at is not kept as what it said then."""
-    index = TermIndex(1 << 20)
+    index = new_index(1 << 20)
     before = look(root)
     put(root, "b.py", "something = 'else'\n")
     documents(index, root, before)
     git(root, "checkout", "-q", "b.py")
-    assert documents(index, root) == documents(TermIndex(1 << 20), root)
+    assert documents(index, root) == documents(new_index(1 << 20), root)
 
 
 def test_no_text(root: Path) -> None:
@@ -98,14 +106,14 @@ def test_no_text(root: Path) -> None:
     put(root, "package-lock.json", '{"bucket": 1}')
     project = look(root)
     (root / "a.py").unlink()
-    assert set(documents(TermIndex(1 << 20), root, project)) == {"b.py"}
+    assert set(documents(new_index(1 << 20), root, project)) == {"b.py"}
 
 
 def test_secrets_have_no_terms(root: Path) -> None:
     """Nobody learns from a rank or a reason that he guessed a secret."""
     secret = "ghp_" + "a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f"
     put(root, "a.py", f'token = "{secret}"\n')
-    found = documents(TermIndex(1 << 20), root)["a.py"]
+    found = documents(new_index(1 << 20), root)["a.py"]
     assert found.found(frozenset(terms_of_word(b"token")))
     assert not found.found(frozenset(terms_of_word(secret.encode())))
 
@@ -114,7 +122,7 @@ def test_is_bounded(root: Path) -> None:
     """The bytes have a bound, whatever the texts; one project fits in it and is read once."""
     for number in range(60):
         put(root, f"f{number:02}.py", " ".join(f"w{number}x{word}" for word in range(400)))
-    index = TermIndex(100_000)
+    index = new_index(100_000)
     found = documents(index, root)
     assert 5 < len(found) < 60
     assert 20_000 < index.size_bytes <= 100_000
@@ -130,7 +138,7 @@ def test_abandoned(root: Path) -> None:
         raise InterruptedError
 
     with opened_root(root) as opened, pytest.raises(InterruptedError):
-        TermIndex(1 << 20).documents(opened, look(root), check)
+        new_index(1 << 20).documents(opened, look(root), check)
 
 
 def test_choice_of_a_large_project() -> None:
@@ -162,12 +170,12 @@ def test_like_a_fresh_one(edits: list[tuple[str, str, str]]) -> None:
         git(root, "init", "-q", "-b", "main")
         put(root, "a.py", "bucket\n")
         commit_all(root)
-        index = TermIndex(1 << 20)
+        index = new_index(1 << 20)
         documents(index, root)
         for path, deed, text in edits:
             _do(root, path, deed, text)
             time.sleep(0.011)  # the kernel's clock for files moves in ticks
-            assert documents(index, root) == documents(TermIndex(1 << 20), root)
+            assert documents(index, root) == documents(new_index(1 << 20), root)
 
 
 def _do(root: Path, path: str, deed: str, text: str) -> None:

@@ -64,7 +64,11 @@ def outliner(language: str, text: str, _key: str) -> Outline:
 
 
 def reads(texts: dict[str, str]) -> Reader:
-    return lambda path: Text(texts[path], hashlib.sha256(texts[path].encode("utf-8", "replace")).hexdigest())
+    def read(file: ProjectFile) -> Text:
+        text = texts[file.path]
+        return Text(text, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest())
+
+    return read
 
 
 def taking(asked: ContextRequest, found: Project, read: Reader, draw: Outliner = outliner) -> FileSection:
@@ -424,7 +428,7 @@ def test_unreadable_is_omitted() -> None:
     found = project({"a.bin": "x", "b.log": "y"})
     selection = Selection([Pick(file, "r") for file in found.files], [])
     asked = request(10_000)
-    files = taking(asked, found, lambda name: Unreadable(TOO_BIG if name == "b.log" else "binary"))
+    files = taking(asked, found, lambda file: Unreadable(TOO_BIG if file.path == "b.log" else "binary"))
     made = assemble(asked, found, selection, files)
     whole = msgspec.json.decode(made.head + ending(0, True))
     assert [(one["path"], one["why"]) for one in whole["omitted"][:2]] == [("a.bin", "binary"), ("b.log", TOO_BIG)]

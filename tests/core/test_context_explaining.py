@@ -26,8 +26,8 @@ def explained(texts: dict[str, str | None], inquiry: Inquiry, budget: int = 100_
     asked: ContextRequest = evolve(request(budget), agent_type=TYPE)
     selection = select(project, TYPE, "b.py", {})
 
-    def read(path: str) -> Text | Unreadable:
-        text = texts[path]
+    def read(file: ProjectFile) -> Text | Unreadable:
+        text = texts[file.path]
         return Unreadable("binary") if text is None else Text(text, "0" * 64)
 
     files = taking(asked, project, read)

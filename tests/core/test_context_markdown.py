@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cco_sidecar.core.context.assembly import Assembled
 from cco_sidecar.core.context.markdown import LEAST_BYTES, markdown
-from cco_sidecar.core.context.project import Change, Commit, GitFacts, Omission, Project, Text
+from cco_sidecar.core.context.project import Change, Commit, GitFacts, Omission, Project, ProjectFile, Text
 from cco_sidecar.core.context.request import PreviousOutput
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, tokens_in
@@ -37,8 +37,8 @@ def written(
     there = found or project(texts, git)
     selection = Selection([Pick(file, "because") for file in there.files], [Omission("b.js", 1, "other")])
 
-    def read(one: str) -> Text:
-        return Text(texts[one], hashlib.sha256(texts[one].encode("utf-8", "replace")).hexdigest())
+    def read(one: ProjectFile) -> Text:
+        return Text(texts[one.path], hashlib.sha256(texts[one.path].encode("utf-8", "replace")).hexdigest())
 
     asked = evolve(request(budget, results, name), task=task)
     return markdown(asked, there, selection, taking(asked, there, read))

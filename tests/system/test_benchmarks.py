@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import closed_loop, fanout, recovery
+from benchmarks import closed_loop, context_livez, context_speed, fanout, recovery
+from benchmarks.context_tree import generate_tree
 from benchmarks.load import Load, http_request, nats_request
 from benchmarks.machine import CPUMeter
 from benchmarks.sidecars import EVENT_TYPE, publishing, sidecar
@@ -205,3 +206,31 @@ def test_a_start_has_what_was_published(tmp_path: Path, monkeypatch: pytest.Monk
     assert recovery.our_start(tmp_path, None, []) > 0
     recovery.fill_table(tmp_path / "table", events)
     assert recovery.peer_start(tmp_path / "table", 200) > 0
+
+
+def test_contexts_under_load(tmp_path: Path) -> None:
+    """The tree is the same each time; contexts of it are gathered while /livez is asked, and both are counted."""
+    root = generate_tree(tmp_path / "tree", 300)
+    again = generate_tree(tmp_path / "again", 300)
+    heads = {
+        subprocess.run(["git", "rev-parse", "HEAD"], cwd=one, check=True, capture_output=True).stdout
+        for one in (root, again)
+    }
+    assert len(heads) == 1
+    found = context_livez.measure(tmp_path, root, 1.0)
+    assert found["contexts"] >= len(context_livez.CLIENTS)
+    assert found["probes"] > 10
+    assert 0 < found["livez_p50_ms"] <= found["livez_p99_ms"] <= found["livez_most_ms"]
+
+
+def test_speed_of_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cold, unchanged and edited answers are timed beside a peer that packs the same repository, and checked."""
+    program = tmp_path / "peer"
+    program.write_text('#!/bin/sh\ngit ls-files -z | xargs -0 cat > "$3"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(context_speed, "repomix", lambda: program)
+    root = generate_tree(tmp_path / "tree", 100)
+    found = context_speed.measure(tmp_path, root, "/api/context/issue/code-reviewer", 1)
+    assert found["our_files"] == 100
+    assert found["repomix_bytes"] > 50_000
+    assert found["unchanged_ms"] < found["cold_ms"]

@@ -5,23 +5,20 @@ import threading
 from attrs import define, field, frozen
 from cachetools import LRUCache
 
-from cco_sidecar.core.context.assembly import Assembled
-from cco_sidecar.core.context.request import Form
+from cco_sidecar.backends.gatherer.bodies import KeptHead
 from cco_sidecar.core.roster import AgentType
-
-OVERHEAD_BYTES = 1024
 
 
 @frozen
 class Question:
-    """What an answer is to; ``task_digest`` stands for the task's text, ``form`` for how it is written."""
+    """What an answer is to; ``task_digest`` stands for the task's text."""
 
     project_id: str
     issue_id: str
     agent_type: str
     task_digest: bytes
     budget_bytes: int
-    form: Form
+    form: str = "json"
 
 
 @frozen
@@ -38,8 +35,10 @@ class Entry:
     """An answer but for its ending, with its strong, quoted ETag."""
 
     state: State
-    answer: Assembled
+    head: KeptHead
     etag: str
+    truncated: bool
+    file_count: int
 
 
 @frozen
@@ -51,7 +50,7 @@ class Cleared:
 
 
 def _size(entry: Entry) -> int:
-    return len(entry.answer.head) + OVERHEAD_BYTES
+    return entry.head.size_bytes
 
 
 @define(eq=False)
@@ -65,17 +64,22 @@ class ContextCache:
     def __attrs_post_init__(self) -> None:
         self._entries = LRUCache(maxsize=self._most_bytes, getsizeof=_size)
 
-    def get(self, question: Question, state: State) -> Entry | None:
-        """Give the answer to the question if it was made from that state."""
+    def get(self, question: Question) -> Entry | None:
+        """Give the newest answer to the question, whatever it was made from."""
         with self._lock:
-            entry = self._entries.get(question)
-            return entry if entry is not None and entry.state == state else None
+            return self._entries.get(question)
 
     def put(self, question: Question, entry: Entry) -> None:
         """Keep an answer in place of an older one, unless it alone is bigger than the cache."""
         with self._lock:
             self._entries.pop(question, None)
             if _size(entry) <= self._most_bytes:
+                self._entries[question] = entry
+
+    def weigh(self, question: Question, entry: Entry) -> None:
+        """Count an answer anew that has been given another form."""
+        with self._lock:
+            if self._entries.pop(question, None) is entry and _size(entry) <= self._most_bytes:
                 self._entries[question] = entry
 
     def clear(self, project_id: str | None, issue_id: str | None, agent_type: str | None) -> Cleared:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -16,12 +17,15 @@ class Flight:
     """One gathering and those who wait for it; each has a Deferred of their own, so that one who leaves harms nobody.
 
     It can be joined until the thread begins to look at the project: who asks later may know of a later change.
-    ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops.
+    ``abandoned`` says that the work is in vain: nobody waits any more, or the sidecar stops. ``gave_up`` is
+    called when that happens while it is worked on.
     """
 
     request: ContextRequest
+    _gave_up: Callable[[], None] = lambda: None
     _asked_ns: int = field(default=0, init=False)
     _begun: bool = field(default=False, init=False)
+    _flying: bool = field(default=False, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     abandoned: bool = field(default=False, init=False)
     _waiters: "dict[Deferred[ContextAnswer], None]" = field(factory=dict, init=False)
@@ -39,8 +43,13 @@ class Flight:
     def begin(self) -> int:
         """Let nobody join any more, and give when the last one did (monotonic, ns); called in the thread."""
         with self._lock:
-            self._begun = True
+            self._begun = self._flying = True
             return self._asked_ns
+
+    def end(self) -> None:
+        """Say that the work is done; called in the thread."""
+        with self._lock:
+            self._flying = False
 
     def check(self) -> None:
         """End the work, by raising, if it is in vain; called in the thread."""
@@ -61,3 +70,6 @@ class Flight:
     def _leave(self, waiter: "Deferred[ContextAnswer]") -> None:
         self._waiters.pop(waiter, None)
         self.abandoned = not self._waiters
+        with self._lock:
+            if self.abandoned and self._flying:
+                self._gave_up()

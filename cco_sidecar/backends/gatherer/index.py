@@ -5,17 +5,17 @@ are replaced before, so that neither a rank nor a reason tells who guesses one t
 """
 
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field
 from cachetools import LRUCache
 
 from cco_sidecar.backends.gatherer.opener import Root
-from cco_sidecar.backends.gatherer.reading import FILE_BYTES, Checkpoint, read_text
+from cco_sidecar.backends.gatherer.reading import Checkpoint
+from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache, is_still
 from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.languages import Kind, kind_of
-from cco_sidecar.core.context.project import Project, ProjectFile, Unreadable
+from cco_sidecar.core.context.project import Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.terms import NO_TERMS, TEXT_CHARACTERS, Terms, terms_of
 
 MOST_TEXT_BYTES = 32 << 20
@@ -23,8 +23,17 @@ MOST_TEXT_BYTES = 32 << 20
 _TERMS_PER_TEXT = 3
 """A text's terms never take more than so many times its bytes, but for a little overhead."""
 _FILE_OVERHEAD = 1_024
+_BATCH = 4_096
 
-_Key = tuple[Path, str]
+_Key = tuple[str, str]
+
+Late = Callable[[], bool]
+"""Says whether time is over."""
+
+
+def never() -> bool:
+    """Say that there is time for all."""
+    return False
 
 
 def _size(terms: Terms) -> int:
@@ -36,30 +45,32 @@ class TermIndex:
     """The terms of files by their content; used by several threads."""
 
     _most_bytes: int
+    _texts: TextCache
     _known: "LRUCache[_Key, Terms]" = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._known = LRUCache(maxsize=self._most_bytes, getsizeof=_size)
 
-    def documents(self, root: Root, project: Project, check: Checkpoint) -> dict[str, Terms]:
+    def documents(self, root: Root, project: Project, check: Checkpoint, is_late: Late = never) -> dict[str, Terms]:
         """Give the terms of the project's files, by path; those not known yet are read and counted.
 
         :param check: is called before each file, and raises to end the work.
+        :param is_late: says that no more are to be read.
         """
-        found = {}
-        for file in indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT)):
-            key = root.path, file.key
-            with self._lock:
-                terms = self._known.get(key)
-            if terms is None:
-                check()
-                terms = _read(root, file)
-                if _is_still(root, file):
-                    self._keep(key, terms)
-            if terms.length:
+        files = indexed(project, min(MOST_TEXT_BYTES, self._most_bytes // _TERMS_PER_TEXT))
+        with self._lock:
+            found = {file.path: self._known.get((root.name, file.key)) for file in files}
+        unknown = [file for file in files if found[file.path] is None]
+        for start in range(0, len(unknown), _BATCH):
+            if is_late():
+                break
+            batch = unknown[start : start + _BATCH]
+            for file, terms in zip(batch, self._texts.studied(root, batch, _terms, check), strict=True):
                 found[file.path] = terms
-        return found
+                if is_still(root, file):
+                    self._keep((root.name, file.key), terms)
+        return {path: terms for path, terms in found.items() if terms is not None and terms.length}
 
     def clear(self) -> int:
         """Forget all, and say how many bytes that were."""
@@ -77,6 +88,10 @@ class TermIndex:
         with self._lock:
             if terms.size_bytes <= self._most_bytes:
                 self._known[key] = terms
+
+
+def _terms(text: Text | Unreadable) -> Terms:
+    return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
 
 
 def indexed(project: Project, most_bytes: int) -> Sequence[ProjectFile]:
@@ -113,17 +128,3 @@ def _recent(project: Project) -> Mapping[str, int]:
         for path in step.files:
             places.setdefault(path, len(places))
     return places
-
-
-def _read(root: Root, file: ProjectFile) -> Terms:
-    text = read_text(root, file.path)
-    return NO_TERMS if isinstance(text, Unreadable) else terms_of(text.content)
-
-
-def _is_still(root: Root, file: ProjectFile) -> bool:
-    """Say whether the file is as it was when the project was looked at, so that what was read belongs to its key."""
-    try:
-        status = root.status(file.path)
-    except (OSError, ValueError):
-        return False
-    return (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns)

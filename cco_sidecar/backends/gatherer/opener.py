@@ -1,7 +1,10 @@
 """Files of a project, opened so that neither a symlink nor a device nor a pipe can lead astray."""
 
+import ctypes
 import os
 import stat
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _BEGINNING = 8192
+_TICK_NS = 20_000_000
+_LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0x2FC12FC1, 0xCA451A4E, 0x794C7630})
+"""ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS, bcachefs, overlay (statfs(2)): no networks, and nothing in user space."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NotRegularError(OSError):
@@ -45,6 +53,11 @@ class Root:
     path: Path
     _fd: int
     _directories: dict[str, int] = field(factory=dict, init=False)
+    name: str = field(init=False)
+    """The path as text: a key that is compared quickly."""
+
+    def __attrs_post_init__(self) -> None:
+        self.name = str(self.path)
 
     def read(self, path: str, most_bytes: int) -> "Found":
         """Read a regular file; of one that is bigger than ``most_bytes`` only the beginning.
@@ -83,6 +96,11 @@ class Root:
         fd = self._directories[path] = os.open(name, _DIRECTORY, dir_fd=self.directory(above))
         return fd
 
+    @property
+    def notifies(self) -> bool:
+        """Whether the root's file system is one whose changes all come through this kernel."""
+        return _kind_of_file_system(self._fd) in _LOCAL
+
     def close(self) -> None:
         """Close all that is open."""
         self._forget()
@@ -92,6 +110,22 @@ class Root:
         for fd in self._directories.values():
             os.close(fd)
         self._directories.clear()
+
+
+def is_young(time_ns: int) -> bool:
+    """Say whether what was stamped so could be written again, and be stamped the same.
+
+    The kernel stamps files by the system's clock, which moves in ticks of at most 10 ms; so this asks that clock.
+    """
+    return 0 <= time.time_ns() - time_ns < _TICK_NS
+
+
+def _kind_of_file_system(fd: int) -> int:
+    """Give the kernel's number for the kind of file system, 0 if it does not say."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(fd, buffer) != 0:
+        return 0
+    return int(struct.unpack_from("@l", buffer.raw)[0]) & 0xFFFFFFFF
 
 
 def _read(fd: int, most_bytes: int) -> Found:

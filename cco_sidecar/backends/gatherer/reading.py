@@ -1,24 +1,20 @@
 """From the survey of a project to all that is known of it: texts, history, diffs, metadata."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
 from cco_sidecar.backends.gatherer.git import GitError
 from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, footprints, history, remote
-from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
+from cco_sidecar.backends.gatherer.opener import Root
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.survey import Survey
+from cco_sidecar.backends.gatherer.texts import FILE_BYTES, TextCache
 from cco_sidecar.core.context.filesection import Reader
 from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.ignoring import IgnoreRules
 from cco_sidecar.core.context.metadata import describe, manifest_paths
 from cco_sidecar.core.context.project import (
-    BINARY,
-    GONE,
-    NOT_REGULAR,
-    TOO_BIG,
     Change,
     Commit,
     Footprint,
@@ -31,45 +27,29 @@ from cco_sidecar.core.context.project import (
 from cco_sidecar.core.context.redaction import is_secret_name
 from cco_sidecar.core.context.secrets import redact
 
-FILE_BYTES = 1 << 20
 MOST_CHANGES = 200
 
 Checkpoint = Callable[[], None]
 """Called now and then; raises to end the work."""
 
 
-def reader(root: Root, check: Checkpoint) -> Reader:
-    """Make what gives the text of a file."""
+def reader(root: Root, texts: TextCache, check: Checkpoint) -> Reader:
+    """Make what gives the text of one of the project's files."""
 
-    def read(path: str) -> Text | Unreadable:
+    def read(file: ProjectFile) -> Text | Unreadable:
         check()
-        return read_text(root, path)
+        return texts.text(root, file)
 
     return read
 
 
-def read_text(root: Root, path: str) -> Text | Unreadable:
-    """Read a file of at most 1 MB as text; bytes that are no UTF-8 become U+FFFD, and secrets are replaced."""
-    try:
-        found = root.read(path, FILE_BYTES)
-    except NotRegularError:
-        return Unreadable(NOT_REGULAR)
-    except (OSError, ValueError):
-        return Unreadable(GONE)
-    if b"\0" in found.data:
-        return Unreadable(BINARY)
-    if not found.whole:
-        return Unreadable(TOO_BIG)
-    content, counts = redact(found.data.decode("utf-8", "replace"))
-    return Text(content, hashlib.sha256(found.data).hexdigest(), counts.total())
-
-
 def project_of(
-    root: Root, repository: Repository | None, found: Survey, before: Project | None, check: Checkpoint
+    root: Root, repository: Repository | None, found: Survey, before: Project | None, read: Reader
 ) -> Project:
     """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings.
 
     :param before: the same project at an earlier time: the history of one HEAD is read once.
+    :param read: gives the texts of manifests.
     """
     files, omissions = found.visible()
     warnings: list[str] = []
@@ -77,12 +57,13 @@ def project_of(
     if repository is not None and found.listing is not None:
         past = before.git if before else None
         git = _git_facts(repository, found, files, past, warnings)
-    check()
-    texts = {path: read_text(root, path) for path in manifest_paths(files)}
-    manifests = {path: text.content for path, text in texts.items() if isinstance(text, Text)}
+    wanted = manifest_paths(files)
+    by_path = {file.path: file for file in files if file.path in wanted}
+    manifests = {path: read(by_path[path]) for path in wanted}
+    known = {path: text.content for path, text in manifests.items() if isinstance(text, Text)}
     if found.unlisted:
         warnings.append("The project has more than 100,000 files; the rest was not looked at.")
-    metadata = describe(files, manifests, warnings)
+    metadata = describe(files, known, warnings)
     return Project(str(root.path), files, git, metadata, omissions, found.unlisted)
 
 

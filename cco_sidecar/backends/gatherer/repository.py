@@ -15,6 +15,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from cco_sidecar.backends.gatherer.git import Git, GitError, Output
+from cco_sidecar.backends.gatherer.opener import is_young
 
 _CONFIG_BYTES = 1 << 20
 _SHARED = ("objects", "refs", "packed-refs", "reftable", "info", "shallow")
@@ -59,6 +60,16 @@ class Repository:
             most_bytes=most_bytes,
             given=b"".join(b"./%b\0" % path for path in paths),
         )
+
+    def index_identity(self) -> tuple[int, ...] | None:
+        """Name the state of the index; None if it is too young to be told from one that follows at once."""
+        try:
+            status = (self.location.private / "index").lstat()
+        except OSError:
+            return None
+        if is_young(status.st_ctime_ns):
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     @property
     def prefix(self) -> bytes:

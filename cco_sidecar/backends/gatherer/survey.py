@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from attrs import field, frozen
 
 from cco_sidecar.backends.gatherer.gitfacts import Listing, listing
-from cco_sidecar.backends.gatherer.opener import Root
+from cco_sidecar.backends.gatherer.opener import Root, is_young
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.tree import add_ignore_file, walk
 from cco_sidecar.core.context.ignoring import IgnoreRules
@@ -35,7 +35,8 @@ class Entry:
 class Survey:
     """The state of a project; ``newest_ns`` is when the inode that changed last did so, in nanoseconds.
 
-    ``unlisted`` counts the files beyond the 100,000 that are looked at.
+    ``unlisted`` counts the files beyond the 100,000 that are looked at. ``is_quiet`` says that no file has other names
+    or lies on another file system, so that nobody can change one unheard (`watch`).
     """
 
     entries: Sequence[Entry] = field(repr=False)
@@ -44,6 +45,7 @@ class Survey:
     digest: bytes
     newest_ns: int
     unlisted: int
+    is_quiet: bool = False
 
     def visible(self) -> tuple[list[ProjectFile], list[Omission]]:
         """Give the files that an agent may see, and those of which it sees no more than the name."""
@@ -60,15 +62,18 @@ class Survey:
         return files, omissions
 
 
-def survey(root: Root, repository: Repository | None) -> Survey:
-    """Look at a project; raises GitError or OSError."""
+def survey(root: Root, repository: Repository | None, before: "Survey | None" = None) -> Survey:
+    """Look at a project; raises GitError or OSError.
+
+    :param before: the last look at it: what git's index says is read again only if the index is another.
+    """
     digest = hashlib.sha256()
     rules = IgnoreRules()
     found = None
     if repository is None:
         paths, unlisted = _first(walk(root, rules))
     else:
-        found = listing(repository)
+        found = listing(repository, before.listing if before else None)
         paths, unlisted = _first(sorted(_present(found)))
         _add_ccoignore(root, rules, paths)
         for part in (
@@ -77,8 +82,10 @@ def survey(root: Root, repository: Repository | None) -> Survey:
             repr(sorted(repository.config.items())).encode("utf-8", "replace"),
         ):
             digest.update(hashlib.sha256(part).digest())
-    entries, newest_ns = _looked_at(root, paths, found, digest)
-    return Survey(entries, found, rules, digest.digest(), newest_ns, unlisted)
+    entries, newest_ns, is_quiet = _looked_at(root, paths, found, digest)
+    if is_young(newest_ns):
+        digest.update(os.urandom(16))  # what is written next could have the same time: no other look is to be equal
+    return Survey(entries, found, rules, digest.digest(), newest_ns, unlisted, is_quiet)
 
 
 def _present(found: Listing) -> set[str]:
@@ -116,9 +123,11 @@ def _ccoignore_state(root: Root) -> bytes:
 
 def _looked_at(
     root: Root, paths: Sequence[str], found: Listing | None, digest: "hashlib._Hash"
-) -> tuple[list[Entry], int]:
+) -> tuple[list[Entry], int, bool]:
     entries = []
     newest_ns = 0
+    is_quiet = root.notifies
+    device = root.status(".").st_dev
     names: list[str] = []
     for path in paths:
         try:
@@ -127,6 +136,8 @@ def _looked_at(
             names.append(f"{path}\0gone")
             continue
         newest_ns = max(newest_ns, status.st_ctime_ns)
+        if status.st_dev != device or (status.st_nlink > 1 and stat.S_ISREG(status.st_mode)):
+            is_quiet = False
         identity = _identity(status)
         names.append(f"{path}\0{identity}")
         entries.append(_entry(path, status, identity, found))
@@ -134,7 +145,7 @@ def _looked_at(
             digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
             names.clear()
     digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
-    return entries, newest_ns
+    return entries, newest_ns, is_quiet
 
 
 def _identity(status: os.stat_result) -> str:

@@ -30,6 +30,8 @@ class Assembled:
     head: bytes = field(repr=False)
     truncated: bool
     file_count: int
+    is_whole: bool = True
+    """Whether there was time for all."""
 
 
 @frozen
@@ -107,4 +109,5 @@ def assemble(request: ContextRequest, project: Project, selection: Selection, fi
         ),
         truncated,
         len(files.fragments),
+        files.is_whole,
     )

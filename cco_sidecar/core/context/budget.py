@@ -55,6 +55,14 @@ class Level:
     fill: bool
     favour: int = 0
 
+    def reach(self, sizes: Sequence[int], left: int) -> int:
+        """Guess how many of the files will be looked at before nothing is left."""
+        for turn, size in enumerate(sizes):
+            left -= min(size, self._most)
+            if left < 0:
+                return turn + 1
+        return len(sizes)
+
     def allowance(self, turn: int, left: int) -> int:
         """Say how much of what is left the file whose turn it is may take."""
         return min(left, max(self._most, left - self._after[turn]) if self.fill else self._most)

@@ -1,13 +1,14 @@
 """The files of an answer: the best first, many of them, each short."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Protocol
 
 from attrs import define, field, frozen
 
 from cco_sidecar.core.context.budget import ONE_FILE, level_of
 from cco_sidecar.core.context.fitting import encode, shown
-from cco_sidecar.core.context.generated import generated_text
-from cco_sidecar.core.context.languages import language_of
+from cco_sidecar.core.context.languages import MOST_REMEMBERED, language_of
 from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
 from cco_sidecar.core.context.outline.shape import Outliner, lines_of
@@ -18,6 +19,7 @@ from cco_sidecar.core.context.tokens import tokens_in
 from cco_sidecar.core.times import rfc3339
 
 OUT_OF_BUDGET = "over the budget"
+OUT_OF_TIME = "there was no time left to read it"
 _LEAST_CONTENT = 256
 _MOST_TOKENS = 10**7
 _LAST_SECOND = 253_402_300_799  # of the year 9999: a file's time can be anything
@@ -27,30 +29,70 @@ _MOST_GROWN = 32
 _LOOKED_AT = 1_000_000
 """After so many characters of files that are cut, the next are cut to their beginnings: a closer look takes time."""
 
-Reader = Callable[[str], Text | Unreadable]
-"""Gives the text of a file by its path; it may raise to end the gathering."""
+Reader = Callable[[ProjectFile], Text | Unreadable]
+"""Gives the text of a file; it may raise to end the gathering."""
 
-Writer = Callable[[Pick, str, Cut, bool, int], bytes]
+ReadAhead = Callable[[Sequence[ProjectFile]], None]
+"""Is told which files will be asked for."""
+
+
+class Shown(Protocol):
+    """What is shown of a file; ``omitted`` has the first and last line of each run that is not."""
+
+    @property
+    def content(self) -> str:
+        """The text."""
+
+    @property
+    def json(self) -> bytes:
+        """The text as JSON."""
+
+    @property
+    def omitted(self) -> Sequence[tuple[int, int]]:
+        """See the class."""
+
+
+Writer = Callable[[Pick, str, Shown, bool, int], bytes]
 """Writes a file down: which it is, its checksum, what is shown, whether that is not all of it, and its tokens.
 
 It takes no more bytes for the content than JSON does, but for a fence around it.
 """
 
 
-def in_json(pick: Pick, checksum: str, kept: Cut, is_cut: bool, tokens: int) -> bytes:
+def in_json(pick: Pick, checksum: str, kept: Shown, is_cut: bool, tokens: int) -> bytes:
     """Write a file down as a member of ``relevant_files``; ``tokens`` is an estimate."""
-    value = {
-        "path": shown(pick.file.path),
-        "content": kept.content,
-        "last_modified": rfc3339(min(max(pick.file.modified_ns / 1e9, 0), _LAST_SECOND)),
-        "size": pick.file.size,
-        "language": language_of(pick.file.path),
-        "checksum": f"sha256:{checksum}",
-        "reason": pick.reason,
-        "truncated": is_cut,
-        "tokens": tokens,
-    }
-    return encode({**value, "omitted_lines": kept.omitted} if is_cut else value)
+    return _Frame.of(pick).around(kept.json, checksum, tokens, kept.omitted if is_cut else None)
+
+
+@frozen
+class _Frame:
+    """What is around the content of one file, as JSON: made once, for it takes longer than the rest."""
+
+    before: bytes
+    between: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, pick: Pick) -> "_Frame":
+        return cls._made(pick.file, pick.reason)
+
+    @classmethod
+    @lru_cache(MOST_REMEMBERED)
+    def _made(cls, file: ProjectFile, reason: str) -> "_Frame":
+        modified = rfc3339(min(max(file.modified_ns / 1e9, 0), _LAST_SECOND))
+        about = modified.encode(), file.size, encode(language_of(file.path))
+        return cls(
+            b'{"path":%b,"content":' % encode(shown(file.path)),
+            b',"last_modified":"%b","size":%d,"language":%b,"checksum":"sha256:' % about,
+            b'","reason":%b,"truncated":' % encode(reason),
+        )
+
+    def around(self, content: bytes, checksum: str, tokens: int, omitted: Sequence[tuple[int, int]] | None) -> bytes:
+        """Put it around content; ``tokens`` is an estimate, ``omitted`` None for a file that is whole."""
+        end = b'false,"tokens":%d}' % tokens
+        if omitted is not None:
+            end = b'true,"tokens":%d,"omitted_lines":%b}' % (tokens, encode(omitted))
+        return b"".join((self.before, content, self.between, checksum.encode(), self.after, end))
 
 
 @frozen
@@ -89,6 +131,10 @@ class FileSection:
     _outliner: Outliner
     _focus: Focus
     _project: Project
+    _is_late: Callable[[], bool] = lambda: False
+    _read_ahead: ReadAhead = lambda _files: None
+    is_whole: bool = field(default=True, init=False)
+    """Whether there was time for all."""
     _left: int = field(default=0, init=False)
     _write: Writer = field(default=in_json, init=False)
     _least_frame: int = field(default=0, init=False)
@@ -105,13 +151,19 @@ class FileSection:
         :param write: writes each down.
         """
         self._left, self._write = most_bytes, write
-        self._least_frame = len(write(_NOTHING, "0" * 64, Cut("", []), True, 0)) - len(language_of(""))
+        self._least_frame = len(write(_NOTHING, "0" * 64, _EMPTY, True, 0)) - len(language_of(""))
         git = self._project.git
         self._diffs = {change.path: change.diff for change in git.changes} if git else {}
         turns = sorted(enumerate(picks), key=lambda one: not _is_dear(one[1]))
         level = level_of([_guess(pick) for _, pick in turns], self._left, one_file)
         dear_left, favour = self._left // 2, level.favour
+        reach = level.reach([_guess(pick) for _, pick in turns], self._left)
+        self._read_ahead([pick.file for _, pick in turns[:reach] if pick.file.size])
         for turn, (place, pick) in enumerate(turns):
+            if self._is_late():
+                self.is_whole = False
+                self._leave_out(pick, OUT_OF_TIME)
+                continue
             most = level.allowance(turn, self._left - favour)
             if _is_dear(pick):
                 most = max(most, dear_left // 2)
@@ -163,7 +215,7 @@ class FileSection:
         """Give what is left over to files that were cut."""
         cut_ones = [(place, pick) for place, pick in turns if place in self._entries and self._entries[place].cut]
         for place, pick in cut_ones[:_MOST_GROWN]:
-            if self._left < _WORTH_GROWING:
+            if self._left < _WORTH_GROWING or not self.is_whole:
                 return
             entry = self._entry(pick, self._left + len(self._entries[place].written), True)
             if isinstance(entry, _Entry):
@@ -174,13 +226,11 @@ class FileSection:
         least = min(pick.file.size, _LEAST_CONTENT)
         if most < self._least_frame + len(pick.file.path) + least:
             return OUT_OF_BUDGET  # said before anything is made: there may be very many files more
-        room = most - 1 - len(self._write(pick, "0" * 64, Cut("", []), True, _MOST_TOKENS))
-        if room < least:
-            return OUT_OF_BUDGET
-        text = self._read(pick.file.path)
+        room = most - 1 - len(self._write(pick, "0" * 64, _EMPTY, True, _MOST_TOKENS))
+        text = self._read(pick.file) if room >= least else Unreadable(OUT_OF_BUDGET)
         if isinstance(text, Unreadable):
             return text.why
-        why = "" if pick.named else generated_text(language_of(pick.file.path), text.content)
+        why = "" if pick.named else text.generated(language_of(pick.file.path))
         if why:
             return why
         entry = self._written(pick, text, room, fill)
@@ -191,15 +241,17 @@ class FileSection:
 
     def _written(self, pick: Pick, text: Text, room: int, fill: bool) -> _Entry | None:
         """Write a file down with content that takes at most ``room`` bytes of JSON; None if that would say nothing."""
-        whole = len(encode(text.content)) - 2 <= room
-        if not whole and room < _LEAST_CONTENT:
+        if len(text.json) - 2 <= room:
+            written = self._write(pick, text.checksum, text, False, tokens_in(text.size_bytes))
+            redactions = text.redactions + redactions_in(shown(pick.file.path))
+            return _Entry(pick, written, text.size_bytes, redactions, False)
+        if room < _LEAST_CONTENT:
             return None
-        kept = Cut(text.content, []) if whole else self._cut(pick, text, room, fill)
+        kept = self._cut(pick, text, room, fill)
         size = len(kept.content.encode("utf-8", "replace"))
-        redactions = text.redactions if whole else min(text.redactions, redactions_in(kept.content))
-        redactions += redactions_in(shown(pick.file.path))
-        written = self._write(pick, text.checksum, kept, not whole, tokens_in(size))
-        return _Entry(pick, written, size, redactions, not whole)
+        redactions = min(text.redactions, redactions_in(kept.content)) + redactions_in(shown(pick.file.path))
+        written = self._write(pick, text.checksum, kept, True, tokens_in(size))
+        return _Entry(pick, written, size, redactions, True)
 
     def _cut(self, pick: Pick, text: Text, room: int, fill: bool) -> Cut:
         language = language_of(pick.file.path)
@@ -215,7 +267,7 @@ class FileSection:
 
     def _leave_out(self, pick: Pick, why: str) -> None:
         self.omitted.append(Omission(pick.file.path, pick.file.size, why))
-        self._left_out = self._left_out or why in (OUT_OF_BUDGET, TOO_BIG)
+        self._left_out = self._left_out or why in (OUT_OF_BUDGET, OUT_OF_TIME, TOO_BIG)
 
 
 def _in_turn(first: Sequence[int], second: Sequence[int]) -> list[int]:
@@ -238,3 +290,4 @@ def _most_for(pick: Pick) -> int:
 
 
 _NOTHING = Pick(ProjectFile("", 0, 0), "")
+_EMPTY = Cut("", [])

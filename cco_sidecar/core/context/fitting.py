@@ -73,7 +73,14 @@ def head_of(text: str, most_bytes: int) -> str:
 
     A first line that is too long is itself cut.
     """
-    low, high = 0, min(len(text), max(most_bytes, 0))
+    start = text[: max(most_bytes, 0)]  # each character takes a byte at least
+    coded = encode(start)
+    if len(coded) <= most_bytes and len(start) == len(text):
+        return text
+    end = _line_end(coded, most_bytes - 1)
+    if end:
+        return msgspec.json.decode(coded[:end] + b'"', type=str)
+    low, high = 0, len(start)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(encode(text[:middle])) <= most_bytes else (low, middle - 1)
@@ -81,6 +88,22 @@ def head_of(text: str, most_bytes: int) -> str:
     if low == len(text):
         return head
     return head[: head.rfind("\n") + 1] or head
+
+
+def _line_end(coded: bytes, most: int) -> int:
+    """Give where the last line feed before ``most`` ends, in the JSON of a text; 0 if there is none."""
+    at = coded.rfind(b"\\n", 0, max(most, 0))
+    while at > 0:
+        before = at
+        while coded[before - 1] == _BACKSLASH:
+            before -= 1
+        if (at - before) % 2 == 0:
+            return at + 2
+        at = coded.rfind(b"\\n", 0, at)  # that was a backslash and an n
+    return 0
+
+
+_BACKSLASH = 0x5C
 
 
 def tail_of(text: str, most_bytes: int) -> str:

@@ -29,12 +29,18 @@ class Pattern:
     text: str = ""
     source: str = ""
 
+    @property
+    def name(self) -> "re.Pattern[str] | None":
+        """The pattern of a name, where that is all there is to it: the common case, a name anywhere."""
+        return self.segments[1] if len(self.segments) == 2 and self.segments[0] is _DOUBLE_STAR else None
+
     def matches(self, parts: Sequence[str], is_directory: bool) -> bool:
         """Say whether the pattern matches exactly this path (not one above it)."""
         if self.directories_only and not is_directory:
             return False
-        if len(self.segments) == 2 and self.segments[0] is _DOUBLE_STAR and self.segments[1] is not None:
-            return self.segments[1].match(parts[-1]) is not None  # the common case: a name anywhere
+        name = self.name
+        if name is not None:
+            return name.match(parts[-1]) is not None
         return _match(self.segments, parts)
 
 
@@ -62,6 +68,64 @@ def first_match(patterns: Sequence[Pattern], path: str) -> Pattern | None:
         if any(pattern.matches(parts[:length], length < len(parts)) for length in range(len(parts), 0, -1)):
             return pattern
     return None
+
+
+@define(eq=False)
+class Globs:
+    """Patterns that very many paths are held against: most match none, and which do is seen by few comparisons."""
+
+    patterns: Sequence[Pattern]
+    _named: "re.Pattern[str] | None" = field(init=False)
+    _named_directories: "re.Pattern[str] | None" = field(init=False)
+    _others: Sequence[tuple[str, Pattern]] = field(init=False)
+    _directories: dict[str, bool] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        simple = [pattern for pattern in self.patterns if pattern.name is not None]
+        self._named = _either(pattern for pattern in simple if not pattern.directories_only)
+        self._named_directories = _either(simple)
+        self._others = [(_literal(pattern.text), pattern) for pattern in self.patterns if pattern.name is None]
+
+    def has(self, path: str) -> bool:
+        """Say whether one of the patterns matches the file or a directory above it."""
+        if not self.patterns:
+            return False
+        above, _, name = path.rpartition("/")
+        return (above != "" and self._has_directory(above)) or self._is_matched(path, name, False)
+
+    def first(self, path: str) -> Pattern | None:
+        """Give the first of the patterns that matches the file or a directory above it."""
+        return first_match(self.patterns, path) if self.has(path) else None
+
+    def _has_directory(self, path: str) -> bool:
+        known = self._directories.get(path)
+        if known is None:
+            above, _, name = path.rpartition("/")
+            known = (above != "" and self._has_directory(above)) or self._is_matched(path, name, True)
+            self._directories[path] = known
+        return known
+
+    def _is_matched(self, path: str, name: str, is_directory: bool) -> bool:
+        named = self._named_directories if is_directory else self._named
+        if named is not None and named.match(name):
+            return True
+        if not self._others:
+            return False
+        parts = path.split("/")
+        # The first comparison spares nearly all of the second, which takes twenty times as long.
+        return any(literal in path and pattern.matches(parts, is_directory) for literal, pattern in self._others)
+
+
+def _literal(glob: str) -> str:
+    """Give the longest name of a glob that stands for itself alone: it is in every path that the glob matches."""
+    names = glob.removeprefix("!").split("/")
+    return max((name for name in names if not set(name) & set("*?[\\")), key=len, default="")
+
+
+def _either(patterns: Iterable[Pattern]) -> "re.Pattern[str] | None":
+    """Join patterns of names; each is of `fnmatch`, which backtracks into nothing."""
+    names = [pattern.name.pattern for pattern in patterns if pattern.name is not None]
+    return re.compile("|".join(names)) if names else None
 
 
 @define(eq=False)

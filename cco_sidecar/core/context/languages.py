@@ -126,7 +126,7 @@ _GENERATED_WORDS = (
 _GENERATED = frozenset(_GENERATED_WORDS.split())
 _GENERATED_ENDINGS = (".min.js", ".min.css", ".map", "_pb2.py", "_pb2_grpc.py", ".pb.go", ".g.dart", ".freezed.dart")
 
-MOST_REMEMBERED = 65536
+MOST_REMEMBERED = 131_072
 """Of how many paths it is remembered what they are: asked again for every agent type."""
 
 UNKNOWN = "unknown"

@@ -12,11 +12,10 @@ from attrs import evolve
 from cco_sidecar.core.context.answers import Answer, LeftOut, Output
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
 from cco_sidecar.core.context.budget import ONE_FILE
-from cco_sidecar.core.context.filesection import FileSection
+from cco_sidecar.core.context.filesection import FileSection, Shown
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
 from cco_sidecar.core.context.languages import UNKNOWN, language_of
-from cco_sidecar.core.context.outline.cutting import Cut
 from cco_sidecar.core.context.page import Page, byte_size, fenced, first_lines, inline_code, one_line, plain_text
 from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
@@ -60,7 +59,7 @@ def markdown(request: ContextRequest, project: Project, selection: Selection, fi
     title = f"Left out: {len(out) + found.omitted_count} files"
     page.section(title, [_left_out(one) for one in (*out, *found.omitted)], 1)
     cut = answer.truncated or files.cut or page.cut
-    return Assembled("".join(page.parts).encode(), cut, count)
+    return Assembled("".join(page.parts).encode(), cut, count, files.is_whole)
 
 
 def _title(answer: Answer) -> str:
@@ -121,7 +120,7 @@ def _output(output: Output) -> list[str]:
     return lines
 
 
-def _file(pick: Pick, _checksum: str, kept: Cut, is_cut: bool, _tokens: int) -> bytes:
+def _file(pick: Pick, _checksum: str, kept: Shown, is_cut: bool, _tokens: int) -> bytes:
     language = language_of(pick.file.path)
     info = language if _LANGUAGE.fullmatch(language) and language != UNKNOWN else "text"
     about = f"{language}, {pick.file.size} bytes{', shortened' if is_cut else ''}: {one_line(pick.reason)}"

@@ -3,7 +3,11 @@
 from array import array
 from collections.abc import Mapping, Sequence
 
-from attrs import field, frozen
+import msgspec
+from attrs import define, field, frozen
+
+from cco_sidecar.core.context.fitting import encode
+from cco_sidecar.core.context.generated import generated_text
 
 BINARY = "binary"
 TOO_BIG = "larger than 1 MB"
@@ -106,16 +110,51 @@ class Project:
     unlisted: int = 0
 
 
-@frozen
+@define(eq=False)
 class Text:
     """The text of a file, without its secrets; ``checksum`` is the SHA-256 (hex) of its bytes on disk.
 
-    ``redactions`` counts the secrets that were replaced.
+    ``redactions`` counts the secrets that were replaced. It is there as text and as JSON, each made when asked for.
     """
 
-    content: str = field(repr=False)
+    _content: str | None = field(repr=False)
     checksum: str
     redactions: int = 0
+    _json: bytes | None = field(default=None, repr=False)
+    _size: int | None = None
+    generated_by_language: dict[str, str] = field(factory=dict, repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is in UTF-8."""
+        if self._size is None:
+            self._size = len(self.content.encode("utf-8", "replace"))
+        return self._size
+
+    def generated(self, language: str) -> str:
+        """Say why nobody needs to read it, "" if somebody may."""
+        if language not in self.generated_by_language:
+            self.generated_by_language[language] = generated_text(language, self.content)
+        return self.generated_by_language[language]
+
+    @property
+    def content(self) -> str:
+        """The text."""
+        if self._content is None:
+            self._content = msgspec.json.decode(self._json or b'""', type=str)
+        return self._content
+
+    @property
+    def omitted(self) -> Sequence[tuple[int, int]]:
+        """No lines."""
+        return ()
+
+    @property
+    def json(self) -> bytes:
+        """The text as JSON, quotes and all."""
+        if self._json is None:
+            self._json = encode(self._content)
+        return self._json
 
 
 @frozen

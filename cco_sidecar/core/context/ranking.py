@@ -112,6 +112,7 @@ class _Signal:
 
 def _signals_of_task(query: Query, texts: Texts, paths: Sequence[str], steps: Sequence[Step]) -> list[_Signal]:
     """What the task itself speaks for."""
+    paths = paths if query.weights else ()  # with no words nothing is found
     by_path = by_name(query, {path: terms_of_path(path) for path in paths})
     by_last_name = by_name(query, {path: terms_of_path(path.rpartition("/")[2]) for path in paths})
     messages, likely = by_message(query, steps)

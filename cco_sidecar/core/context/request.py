@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from attrs import frozen
 
@@ -57,12 +57,28 @@ class ContextRequest:
     inquiry: Inquiry | None = None
 
 
+class Body(Protocol):
+    """The bytes of an answer."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is, plain."""
+
+    def encoded(self, encoding: str | None) -> bytes:
+        """Give it plain (None), or as "zstd" or "gzip". May take tens of milliseconds."""
+
+
 @frozen
 class ContextAnswer:
-    """The finished answer: ``body`` is complete, in the form asked for; ``etag`` is strong and quoted."""
+    """The finished answer: ``content`` is complete, in the form asked for; ``etag`` is strong and quoted."""
 
-    body: bytes
+    content: Body
     etag: str
     cache_hit: bool
     truncated: bool
     file_count: int
+
+    @property
+    def body(self) -> bytes:
+        """The content, plain. May take some milliseconds."""
+        return self.content.encoded(None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import cached_property
 from types import MappingProxyType
 
 from attrs import define, field, frozen
@@ -32,7 +33,7 @@ class Tier(IntEnum):
     RANKED = 5
 
 
-@frozen
+@frozen(slots=False)
 class Pick:
     """A file that is to go in; scores are comparable within one selection.
 
@@ -45,7 +46,7 @@ class Pick:
     score: float = 0.0
     _ranking: Ranking | None = field(default=None, eq=False, repr=False)
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """Say in one short true sentence why; it is put together when it is asked for, for most files never are."""
         told = self._ranking.reasons(self.file.path) if self._ranking else []

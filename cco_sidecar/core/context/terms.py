@@ -19,7 +19,7 @@ TEXT_CHARACTERS = 262_144
 """So much of a file is read for its terms."""
 MOST_TERMS = 8_192
 """So many terms of a file are kept, the most frequent."""
-MOST_REMEMBERED = 65_536
+MOST_REMEMBERED = 262_144
 _MESSAGE_CHARACTERS = 2_000
 _LONGEST = 64
 _SHORTEST = 2

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-from cco_sidecar.core.context.ignoring import Pattern, first_match, globs, matches_any
+from cco_sidecar.core.context.ignoring import Globs, Pattern, globs
 from cco_sidecar.core.context.project import Omission, Project, ProjectFile
 
 PINNED = "pinned for this agent type"
@@ -44,14 +44,14 @@ class Wishes:
     """The wishes of one agent type, ready to be asked."""
 
     _wish: Wish
-    _include: Sequence[Pattern] = field(init=False)
-    _exclude: Sequence[Pattern] = field(init=False)
+    _include: Globs = field(init=False)
+    _exclude: Globs = field(init=False)
     _pinned: Mapping[str, int] = field(init=False)
     _sources: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._include = globs(self._wish.include)
-        self._exclude = globs(self._wish.exclude)
+        self._include = Globs(globs(self._wish.include))
+        self._exclude = Globs(globs(self._wish.exclude))
         self._pinned = {path: place for place, path in enumerate(dict.fromkeys(self._wish.pinned))}
         self._sources = frozenset(path.rstrip("/") for path in self._wish.sources)
 
@@ -69,11 +69,11 @@ class Wishes:
 
     def includes(self, path: str) -> bool:
         """Say whether a glob wants the file whatever its language."""
-        return matches_any(self._include, path)
+        return self._include.has(path)
 
     def exclusion(self, path: str) -> Pattern | None:
         """Give the glob that keeps the file out; a pinned file stays in."""
-        return None if self.pins(path) else first_match(self._exclude, path)
+        return None if self.pins(path) else self._exclude.first(path)
 
     def missing(self, project: Project) -> list[Omission]:
         """Name what is pinned or a source, but of which an agent can see nothing."""

@@ -20,6 +20,11 @@ class Cut:
     content: str
     omitted: Sequence[tuple[int, int]]
 
+    @property
+    def json(self) -> bytes:
+        """The content as JSON."""
+        return encode(self.content)
+
 
 def cut(text: str, language: str, outline: Outline, focused: Sequence[int], most_bytes: int, *, fill: bool) -> Cut:
     """Cut a text to what matters: windows around the focused lines, the outline and, to ``fill``, the rest as it comes.
@@ -91,6 +96,11 @@ def _by_depth(outline: Outline) -> Iterator[int]:
                 yield from range(part.doc_start, part.doc_stop)
 
 
+def _costs(lines: Sequence[str]) -> list[int]:
+    """Give what the JSON of each line takes, without quotes: within a text a quote has a backslash before it."""
+    return [len(part) for part in encode(lines)[2:-2].split(b'","')] if lines else []
+
+
 @define(eq=False)
 class _Choice:
     """Chooses lines, and knows at each moment what the text of them takes."""
@@ -106,7 +116,7 @@ class _Choice:
 
     @classmethod
     def of(cls, lines: Sequence[str], language: str) -> "_Choice":
-        return cls([len(encode(line)) - 2 for line in lines], _gap_bytes(language, len(lines)))
+        return cls(_costs(lines), _gap_bytes(language, len(lines)))
 
     def add(self, numbers: Iterable[int], most_bytes: int) -> None:
         """Choose lines in turn; one that does not fit, or that there is not, is passed over."""
