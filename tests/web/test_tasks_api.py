@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from tests.web.sidecar import Answer, Client, Sidecar, unique
+from tests.web.sidecar import Answer, Client, Sidecar, unique, until
 
 RACERS = 64
 
@@ -102,8 +102,13 @@ def test_an_expired_lease(sidecar: Sidecar) -> None:
     event = first.wait("task_failed", since="earliest", filter=f"task_id:{made['id']}", timeout=5_000)["events"][0]
     assert "attempt 2 of 2" in event["data"]["reason"]
     assert take(first).status == 204
-    letters = sidecar.admin.get("/api/events/dead-letters").ok()["dead_letters"]
-    [letter] = [one for one in letters if one["event"]["event_id"] == event["event_id"]]
+
+    def letters() -> list[dict[str, object]]:
+        found = sidecar.admin.get("/api/events/dead-letters").ok()["dead_letters"]
+        return [one for one in found if one["event"]["event_id"] == event["event_id"]]
+
+    until(letters, "the dead letter, which is written after its event")
+    [letter] = letters()
     assert (letter["source"], letter["attempts"]) == ("task", 2)
 
 
