@@ -13,12 +13,12 @@ def client(sidecar: Sidecar, agent: Web) -> Client:
 
 def test_claims(sidecar: Sidecar) -> None:
     """Claimed, refused with who has it, waited for, renewed, released twice."""
-    name = unique("file")
+    name = f"{unique('dir')}/a"
     one_agent, two_agent = sidecar.agent(), sidecar.agent()
     with client(sidecar, one_agent) as one, client(sidecar, two_agent) as two:
         made = one.claim([name, f"name:{name}"], 60)
         with pytest.raises(Conflict) as caught:
-            two.claim(f"{name[:3]}*")
+            two.claim(f"{name[:-1]}*")
         assert caught.value.details["agent_id"] == one_agent.agent_id
         waiting = sidecar.later(two.claim, name, wait=10_000)
         sidecar.until_parked(1)

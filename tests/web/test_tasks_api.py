@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import Any
 
 import pytest
 
@@ -104,9 +103,9 @@ def test_an_expired_lease(sidecar: Sidecar) -> None:
     assert "attempt 2 of 2" in event["data"]["reason"]
     assert take(first).status == 204
 
-    def letters() -> list[Any]:
-        told = sidecar.admin.get("/api/events/dead-letters").ok()["dead_letters"]
-        return [one for one in told if one["event"]["event_id"] == event["event_id"]]
+    def letters() -> list[dict[str, object]]:
+        found = sidecar.admin.get("/api/events/dead-letters").ok()["dead_letters"]
+        return [one for one in found if one["event"]["event_id"] == event["event_id"]]
 
     until(letters, "the dead letter, which is written after its event")
     [letter] = letters()
