@@ -106,4 +106,33 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child(stay)
 stay()
 """,
+    "forks a storm under a cap": """
+reader, writer = os.pipe()
+os.set_blocking(reader, False)
+os.write(writer, b"." * 60)
+def storm():
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end, idle = time.monotonic() + 20, 0
+    while time.monotonic() < end:
+        try:
+            os.read(reader, 1)
+        except BlockingIOError:
+            idle += 1
+            if idle > 5:
+                os.write(writer, b".")  # makes room for another, and so on
+                os._exit(0)
+            time.sleep(0.001)
+            continue
+        if os.fork() == 0:
+            os.setsid()
+            idle = 0
+child(storm, leave=True)
+time.sleep(0.1)
+stay()
+""",
+    "starts a session": """
+child(stay, leave=True)
+stay()
+""",
 }

@@ -27,23 +27,36 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from cco_sidecar.backends.agents import shim
+from cco_sidecar.backends.agents.cgroups import delegated_group
+from cco_sidecar.backends.agents.shim import processes, program
+from cco_sidecar.backends.agents.shim.order import encode_order
 from cco_sidecar.backends.agents.states import (
     find_launched,
     how_it_ended,
     kill_orphans,
+    look,
     open_pidfd,
+    read_state,
+    remove_notes,
     remove_stale,
 )
 from cco_sidecar.errors import SpawnFailed
-from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder, ProcessIdentity
+from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder, Look, ProcessIdentity
 
 START_SECONDS = 15.0
 BACKSTOP_SECONDS = 20.0
 """How long past the grace a shim may take before it is taken for stuck: twice what it gives its own sweep."""
 _STALE_SECONDS = 7 * 86_400.0
 _MOST_WORDS = 4_096
-_STAGES = {"directory": "its working directory", "process": "its process", "shim": "its supervisor"}
+_STAGES = {
+    "directory": "its working directory",
+    "limit": "its limits",
+    "process": "its process",
+    "shim": "its supervisor",
+}
+
+Limits = Sequence[tuple[int, int, int]]
+"""Resource (``resource.RLIMIT_…``), soft and hard limit; -1 leaves the hard one."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -145,13 +158,18 @@ class AgentLauncher(Service):
 
     :param log_directory: gets ``<agent_id>.log``.
     :param state_directory: private (0700) and not for backups: state files of the shims.
+    :param limits: what an agent's processes may use, each.
     """
 
     name = "agents"
     _log = Logger()
 
-    def __init__(self, reactor: IAgentReactor, log_directory: Path, state_directory: Path) -> None:
+    def __init__(
+        self, reactor: IAgentReactor, log_directory: Path, state_directory: Path, limits: Limits = ()
+    ) -> None:
         self._reactor = reactor
+        self._limits = list(limits)
+        self._cgroup = b""
         self._log_directory = log_directory
         self._state_directory = state_directory
         self._watches: dict[str, _Watch] = {}
@@ -161,7 +179,11 @@ class AgentLauncher(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._cgroup = delegated_group()
         self._pool.start()
+
+    def tidy(self) -> None:
+        """Remove what crashes left over long ago; after all agents were found again."""
         self._aside(remove_stale, self._state_directory, self._reactor.seconds() - _STALE_SECONDS)
 
     async def stopService(self) -> None:
@@ -192,16 +214,20 @@ class AgentLauncher(Service):
         return waiter
 
     def find(self, agent_id: str) -> "Deferred[Launched | None]":
-        """Fire with the processes of an agent whose start was not recorded, or None: it was and will not be started."""
         return self._in_thread(find_launched, self._state_path(agent_id), agent_id)
 
-    def forget(self, agent_id: str) -> None:
-        """Remove what is on disk about how the agent ended: that is recorded elsewhere by now."""
-        self._aside(self._state_path(agent_id).unlink, missing_ok=True)
+    def forget(self, agent_id: str) -> "Deferred[None]":
+        done = self._in_thread(remove_notes, self._state_path(agent_id))
+        done.addErrback(lambda failure: self._log.failure("notes on {id} could not be removed", failure, id=agent_id))
+        self._keep(done)
+        return done
+
+    def look(self, agent_id: str) -> "Deferred[Look | None]":
+        return self._in_thread(look, self._state_path(agent_id).with_suffix(".sock"))
 
     async def _launch(self, order: LaunchOrder, ended: EndedCallback) -> Launched:
         protocol = _ShimProtocol(self._encoded(order), order.command[0])
-        arguments = [sys.executable, "-I", "-S", shim.__file__, order.agent_id]
+        arguments = [sys.executable, "-I", "-S", program.__file__, order.agent_id]
         pipes = {0: "w", 1: "r", 2: "r"}
         try:
             transport = self._reactor.spawnProcess(protocol, sys.executable, arguments, env={}, childFDs=pipes)
@@ -220,11 +246,13 @@ class AgentLauncher(Service):
         state = self._state_path(order.agent_id)
         paths = [state, self._stop_path(order.agent_id), self.log_path(order.agent_id), order.directory]
         try:
-            return shim.encode_order(
+            return encode_order(
                 [os.fsencode(path) for path in paths],
                 order.timeout_seconds,
                 [os.fsencode(argument) for argument in order.command],
                 [os.fsencode(f"{name}={value}") for name, value in order.environment.items()],
+                self._cgroup,
+                self._limits,
             )
         except ValueError as error:  # a NUL, or half a surrogate pair
             raise _refusal(f"its command or environment can't be passed on ({error})") from error
@@ -232,18 +260,19 @@ class AgentLauncher(Service):
     def _too_slow(self, agent_id: str, protocol: _ShimProtocol, transport: IProcessTransport) -> None:
         """Give up on a start, for instance on a dead network file system, and leave nothing of it."""
         pid = transport.pid
-        found = None if pid is None else shim.process(pid)
+        found = None if pid is None else processes.find(pid)
         try:
             transport.signalProcess("KILL")
         except ProcessExitedAlready:
             return  # processEnded is on its way
         if found is not None:
-            self._aside(self._clear, agent_id, ProcessIdentity(shim.boot_id(), found.pid, found.started))
+            self._aside(self._clear, agent_id, ProcessIdentity(processes.boot_id(), found.pid, found.started))
         protocol.answer.errback(_refusal(f"it did not start within {START_SECONDS:g} s"))
 
     def _clear(self, agent_id: str, leader: ProcessIdentity) -> None:
-        kill_orphans(agent_id, leader)
-        self._state_path(agent_id).unlink(missing_ok=True)
+        state = read_state(self._state_path(agent_id))
+        kill_orphans(agent_id, leader, "" if state is None else state.cgroup)
+        remove_notes(self._state_path(agent_id))
 
     def _follow(self, watch: _Watch) -> None:
         self._watches[watch.agent_id] = watch
