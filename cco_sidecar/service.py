@@ -24,7 +24,7 @@ from cco_sidecar.core.roster import ALL_PERMISSIONS
 from cco_sidecar.core.tokens import ADMIN_SECONDS
 from cco_sidecar.ground import Ground, StartError, claim
 from cco_sidecar.logs import observer
-from cco_sidecar.settings import Settings
+from cco_sidecar.settings import AgentSettings, Settings
 
 _log = Logger()
 
@@ -121,10 +121,12 @@ class SidecarService(MultiService):
             agent for log in self.parts.logs for agent in self.parts.agents.listing(log.project.id, limit=1_000_000)
         ]
         for agent in live:
-            if agent.status in LIVE and not agent.kill_requested:
+            if agent.status in LIVE and not agent.is_ending:
                 await self.parts.provisions.renew(agent)
         self._at_end(self._leave_agents)
         await self.parts.agents.readopt()
+        self.parts.launcher.tidy()
+        self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
         await self._write_admin_token()
         self._repeat(self._write_admin_token, ADMIN_SECONDS / 4)
         listener = self._ground.listener
@@ -231,6 +233,12 @@ class SidecarService(MultiService):
 
 def _unforeseen(failure: Failure) -> None:
     _log.failure("something went wrong that should not", failure)
+
+
+def _look_seconds(asked: AgentSettings) -> float:
+    """Say how often agents are looked after: often enough for the shortest patience."""
+    patience = [each for each in (asked.first_request_seconds, asked.silent_seconds, asked.busy_seconds) if each]
+    return max(0.1, min([5.0, *(each / 10 for each in patience)]))
 
 
 def _raise_file_limit() -> None:

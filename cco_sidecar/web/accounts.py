@@ -17,11 +17,15 @@ MOST_WAITING = 4096
 
 @define(eq=False)
 class Accounts:
-    """Hands each entry to the measurements and to the access log."""
+    """Hands each entry to the measurements and to the access log.
+
+    :param told: hears of each answer that an agent was given.
+    """
 
     _clock: IReactorTime
     _measurements: Measurements
     _log: AccessLog
+    _told: Callable[[Entry], None] = lambda _: None
     _waiting: deque[Callable[[], Entry]] = field(factory=deque)
     _call: IDelayedCall | None = None
 
@@ -47,4 +51,6 @@ class Accounts:
         entries = [self._waiting.popleft()() for _ in range(min(most, len(self._waiting)))]
         for entry in entries:
             self._measurements.answered(entry.route, entry.status, entry.at, entry.seconds)
+            if entry.agent is not None:
+                self._told(entry)
         self._log.write(entries)

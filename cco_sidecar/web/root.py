@@ -185,6 +185,7 @@ def _unrouted(request: SidecarRequest, error: HTTPException, pipeline: Pipeline)
         try:
             claims = pipeline.gate.authenticate(request)
             pipeline.gate.limit(request, claims)
+            pipeline.gate.renew(request, claims)
         except Refusal as refusal:
             return refusal
     method = request.method.decode("ascii", "replace")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cco_sidecar.core.admission import PRIORITIES, Admission
+from cco_sidecar.core.admission import PRIORITIES, Admission, Applicant
 from cco_sidecar.errors import TooManyRequests
 
 
@@ -13,9 +13,9 @@ def test_full_queue() -> None:
     admission = Admission(1, 1)
     for name in ("a", "b"):
         admission.reserve()
-        admission.enter(name, "normal")
+        admission.enter(Applicant(name), "normal")
         admission.release()
-        admission.admit()
+        admission.admit(0.0)
     with pytest.raises(TooManyRequests) as refused:
         admission.reserve()
     assert refused.value.retry_after > 0
@@ -37,13 +37,13 @@ def test_reservations_count() -> None:
 def test_more_inside_than_places() -> None:
     """Agents found again after the cap was lowered keep their places; nobody enters until there is room."""
     admission = Admission(1)
-    admission.occupy("x")
-    admission.occupy("y")
-    admission.enter("a", "high")
+    admission.occupy(Applicant("x"))
+    admission.occupy(Applicant("y"))
+    admission.enter(Applicant("a"), "high")
     admission.leave("x")
-    assert admission.admit() is None
+    assert admission.admit(0.0) is None
     admission.leave("y")
-    assert admission.admit() == "a"
+    assert admission.admit(0.0) == "a"
 
 
 class AdmissionModel(RuleBasedStateMachine):
@@ -60,7 +60,7 @@ class AdmissionModel(RuleBasedStateMachine):
     def enter(self, priority: str) -> None:
         self.number += 1
         name = f"a{self.number}"
-        self.admission.enter(name, priority)
+        self.admission.enter(Applicant(name), priority)
         self.waiting.append((PRIORITIES.index(priority), self.number, name))
 
     @rule()
@@ -71,7 +71,7 @@ class AdmissionModel(RuleBasedStateMachine):
             self.waiting.remove(first)
             expected = first[2]
             self.inside.append(expected)
-        assert self.admission.admit() == expected
+        assert self.admission.admit(0.0) == expected
 
     @precondition(lambda self: self.inside)
     @rule(data=st.data())

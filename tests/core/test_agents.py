@@ -63,9 +63,24 @@ def test_starting_is_durable() -> None:
     house.spawn()
     assert len(house.launcher.orders) == 1
     next_house = house.restart()
+    next_house.launcher.found["a1"] = launched(1)
     next_house.agents.readopt()
     assert next_house.launcher.orders == []
-    assert next_house.status("a1") == "lost"
+    assert next_house.status("a1") == "running"
+
+
+def test_never_started() -> None:
+    """An agent whose start was recorded, and of which the launcher knows that it never came so far, starts now, once."""
+    house = House(places=1)
+    house.launcher.held = True
+    house.spawn("low")
+    house.spawn("high")
+    after = house.restart()
+    after.agents.readopt()
+    assert [order.agent_id for order in after.launcher.orders] == ["a1"]
+    assert (after.status("a1"), after.status("a2")) == ("running", "queued")
+    after.launcher.end("a1", 0)
+    assert [order.agent_id for order in after.launcher.orders] == ["a1", "a2"]
 
 
 def test_spawn_refused() -> None:

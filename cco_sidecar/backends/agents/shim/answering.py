@@ -1,7 +1,7 @@
 # ruff: noqa: PTH120
 """The UNIX socket of a shim: who connects is told how the agent is, in one line of JSON."""
 
-import _socket as socket  # type: ignore[import-not-found]  # not `socket`: its enums weigh as much as all else here
+import _socket as socket  # not `socket`: its enums weigh as much as all else here
 import os
 import resource
 
@@ -39,7 +39,7 @@ class Listener:
         """Tell one who connected, and hang up; who does not read is told nothing."""
         assert self._socket is not None
         try:
-            descriptor, _ = self._socket._accept()
+            descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # typeshed does not know it
         except OSError:
             return
         try:
