@@ -84,8 +84,14 @@ MOST_GATHERINGS = 512
 WORKFLOW = "tdd"
 MOST_TAIL_LINES, MOST_TAIL_BYTES = 20, 4096
 """How much of an agent's log goes into the event that says it was given up."""
-NO_LOOPS = frozenset({("GET /api/events/wait/<types>", 200)})
-"""Answers that come again and again in good order."""
+NO_LOOPS = frozenset(
+    {
+        ("GET /api/events/wait/<types>", 200),
+        ("POST /api/agents/<agent_id>/heartbeat", 200),
+        ("POST /api/tokens/refresh", 200),
+    }
+)
+"""Answers that come again and again in good order, and are no work either."""
 
 
 @define(eq=False)

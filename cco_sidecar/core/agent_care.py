@@ -122,7 +122,7 @@ class AgentCare:
         if agent.condition_at is None or agent.told_at != agent.condition_at:
             return
         moved_at = signs.moved_at if agent.first_request_at is not None else None
-        if max(signs.asked_at or 0.0, moved_at or 0.0) > agent.condition_at:
+        if max(signs.asked_at or 0.0, moved_at or 0.0) >= agent.condition_at:
             self._agents.save(home, evolve(agent, condition="", condition_at=None, told_at=None, reason=""))
 
     def _report(self, home: Home, agent: Agent, finding: Finding) -> Agent:

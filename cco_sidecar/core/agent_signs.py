@@ -102,7 +102,11 @@ class AllSigns:
             signs.beat_at = now
 
     def answered(self, agent_id: str, method: str, path: str, status: int) -> None:
-        """Note an answer, if it is one of those that tell nothing new when they come again."""
+        """Note an answer: one that comes again tells nothing new, unless something was done by it."""
         signs = self._signs.get(agent_id)
-        if signs is not None and (method == "GET" or status >= 400):
+        if signs is None:
+            return
+        if method == "GET" or status >= 400:
             signs.outcome(method, path, status)
+        else:
+            signs.repeats, signs.repeated = 0, None
