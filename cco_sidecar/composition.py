@@ -21,7 +21,9 @@ from cco_sidecar.backends.audit import AuditLog
 from cco_sidecar.backends.files import ResultFiles
 from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
+from cco_sidecar.backends.key_rotation import KeyRotation
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.private import write_private
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
 from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
@@ -48,7 +50,9 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Results
-from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
+from cco_sidecar.core.roster import ALL_PERMISSIONS
+from cco_sidecar.core.token_book import Epoch, TokenBook
+from cco_sidecar.core.tokens import ADMIN_SECONDS, TokenAuthority
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
 from cco_sidecar.core.webhooks.courier import Courier
 from cco_sidecar.core.webhooks.registry import Webhooks
@@ -66,6 +70,7 @@ from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.issues import IssuesAPI
+from cco_sidecar.web.keys import KeysAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
@@ -75,7 +80,7 @@ from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_
 from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
-from cco_sidecar.web.tokens import TokensAPI
+from cco_sidecar.web.tokens import MOST_TTL_SECONDS, TokensAPI
 from cco_sidecar.web.webhooks import WebhooksAPI
 from cco_sidecar.web.wire import Wire
 
@@ -176,6 +181,10 @@ class Composition:
             self._ground.url,
             self._first_context,
         )
+        longest = max(settings.tokens.ttl_seconds, MOST_TTL_SECONDS, ADMIN_SECONDS)
+        self.rotation = KeyRotation(
+            reactor, settings.home / "keys", self.tokens, self.workers.run, longest, self._reissue_tokens
+        )
         self._build_agents()
         for log in self.logs:
             self.agents.add_project(log.project.id, log.project.ledger)
@@ -224,6 +233,22 @@ class Composition:
             self.launcher.look,
             lambda agent: self.polls.holds(f"{agent.project_id}/{agent.agent_id}"),
         )
+
+    def write_admin_token(self) -> "Deferred[None]":
+        """Replace the file that has the admin's token."""
+        text = self.tokens.issue_admin(ALL_PERMISSIONS).text.encode() + b"\n"
+        return self.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
+
+    def _reissue_tokens(self) -> "Deferred[None]":
+        """After the keys were revoked: end what is parked under dead tokens, and replace the token files."""
+        for log in self.logs:
+            log.project.hub.end_refused()
+
+        async def replace() -> None:
+            await self.write_admin_token()
+            await self.provisions.reissue_all()
+
+        return Deferred.fromCoroutine(replace())
 
     def _patience_of(self, agent: Agent) -> Patience:
         asked = self._settings.agents
@@ -346,6 +371,7 @@ class Composition:
             context=self.context,
             events=events,
             issues=IssuesAPI(),
+            keys=KeysAPI(self.tokens, self.rotation.rotate),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),

@@ -16,11 +16,9 @@ from twisted.python.failure import Failure
 from cco_sidecar import runfile
 from cco_sidecar.access_log import AccessLog, access_log
 from cco_sidecar.backends.listening import is_loopback
-from cco_sidecar.backends.private import write_private
 from cco_sidecar.composition import Composition, ProjectLog
 from cco_sidecar.core.agent_rows import LIVE
 from cco_sidecar.core.agents import GRACE_SECONDS
-from cco_sidecar.core.roster import ALL_PERMISSIONS
 from cco_sidecar.core.tokens import ADMIN_SECONDS
 from cco_sidecar.ground import Ground, StartError, claim
 from cco_sidecar.logs import observer
@@ -127,8 +125,9 @@ class SidecarService(MultiService):
         await self.parts.agents.readopt()
         self.parts.launcher.tidy()
         self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
-        await self._write_admin_token()
-        self._repeat(self._write_admin_token, ADMIN_SECONDS / 4)
+        await self.parts.write_admin_token()
+        self._repeat(self.parts.write_admin_token, ADMIN_SECONDS / 4)
+        self._repeat(self.parts.rotation.drop_ended, ROTATE_SECONDS)
         listener = self._ground.listener
         port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.parts.site)
         self._at_end(lambda: self._hang_up(port))
@@ -171,10 +170,6 @@ class SidecarService(MultiService):
         self.failed = True
         _log.failure("the sidecar could not start: {why}", failure, why=failure.getErrorMessage())
         self._reactor.stop()
-
-    def _write_admin_token(self) -> "Deferred[None]":
-        text = self.parts.tokens.issue_admin(ALL_PERMISSIONS).text.encode() + b"\n"
-        return self.parts.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
 
     def _evict(self) -> None:
         """Let go of events that are past their time."""

@@ -31,7 +31,8 @@ class Admission:
 
     :param places: how many may be inside at once.
     :param longest_queue: how many may wait.
-    :param caps: how many of one group may be inside, by the kind of the group; 0 or nothing is as many as there are places.
+    :param caps: how many of one group may be inside, by the kind of the group; 0, or none, is as many as there are
+        places.
     :param per_minute: how many may enter in a minute (0: any number), as many at once as there are places.
     :param held_until: until when another try of the same must wait.
     """

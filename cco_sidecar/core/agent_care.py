@@ -6,7 +6,7 @@ up; all else is reported, and left to whoever can judge it.
 
 from collections.abc import Callable
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -126,9 +126,7 @@ class AgentCare:
             self._agents.save(home, evolve(agent, condition="", condition_at=None, told_at=None, reason=""))
 
     def _report(self, home: Home, agent: Agent, finding: Finding) -> Agent:
-        agent = evolve(
-            agent, condition=finding.condition, condition_at=self._clock.seconds(), reason=finding.reason
-        )
+        agent = evolve(agent, condition=finding.condition, condition_at=self._clock.seconds(), reason=finding.reason)
         home.rows.put(agent)
         self._log.warn("agent {id} is {what}: {why}", id=agent.agent_id, what=finding.condition, why=finding.reason)
         self._agents.lives.tell(home, agent)
@@ -156,18 +154,23 @@ def _is_judged(agent: Agent) -> bool:
 
 def judge(agent: Agent, signs: Signs, patience: Patience, now: float, is_parked: bool) -> Finding | None:
     """Say what is the matter with an agent; None if nothing is."""
-    if agent.first_request_at is None and signs.asked_at is None:
-        if patience.first_request and now - signs.began >= patience.first_request:
-            times = ", twice" if agent.restarts else ""
-            why = f"it made no request within {patience.first_request:g} s of its start{times}"
-            return Finding(STALLED, why, never_began=True)
-        if patience.first_request:
-            return None
+    if agent.first_request_at is None and signs.asked_at is None and patience.first_request:
+        return _never_began(agent, signs, patience, now)
     if patience.repeats and signs.repeats >= patience.repeats and signs.repeated is not None:
         method, path, status = signs.repeated
         return Finding(LOOPING, f"it asked {method} {path} {signs.repeats} times in a row and was answered {status}")
-    if is_parked:
+    return None if is_parked else _without_requests(signs, patience, now)
+
+
+def _never_began(agent: Agent, signs: Signs, patience: Patience, now: float) -> Finding | None:
+    if now - signs.began < patience.first_request:
         return None
+    times = ", twice" if agent.restarts else ""
+    why = f"it made no request within {patience.first_request:g} s of its start{times}"
+    return Finding(STALLED, why, never_began=True)
+
+
+def _without_requests(signs: Signs, patience: Patience, now: float) -> Finding | None:
     silent = now - signs.lived_at
     if patience.silent and silent >= patience.silent and signs.looked_at is not None:
         return Finding(STALLED, f"no request, heartbeat, processor time or output for {silent:.0f} s")

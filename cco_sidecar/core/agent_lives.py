@@ -244,7 +244,7 @@ class Lives:
         wait = self.learn(agent, self._clock.seconds())
         if wait:
             self._log.warn(
-                "agents of type {type} fail on issue {issue} again and again: the next starts in {wait} s at the earliest",
+                "agents of type {type} fail on issue {issue} again and again: the next may start in {wait} s",
                 type=agent.agent_type,
                 issue=agent.issue_id,
                 wait=round(wait, 1),

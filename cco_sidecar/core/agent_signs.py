@@ -14,8 +14,8 @@ _MOVES = 0.01
 class Signs:
     """What was seen of one agent since ``began``; times are seconds since the epoch.
 
-    ``asked_at`` is its last request, ``beat_at`` its last heartbeat, ``moved_at`` when it was last seen to compute or write;
-    ``repeats`` is how often its last request was made in a row with the same outcome.
+    ``asked_at`` is its last request, ``beat_at`` its last heartbeat, ``moved_at`` when it was last seen to compute or
+    write; ``repeats`` is how often its last request was made in a row with the same outcome.
     """
 
     began: float

@@ -39,9 +39,7 @@ class Agents(AgentRegistry):
     lives: Lives = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.lives = Lives(
-            self._clock, self, self._launcher, self._admission, self._hooks, self.signs, self._loops
-        )
+        self.lives = Lives(self._clock, self, self._launcher, self._admission, self._hooks, self.signs, self._loops)
 
     def spawn(self, order: SpawnOrder, key: Callable[[Agent], KeyRecord] | None = None) -> "Deferred[Agent]":
         """Fire with the agent, running or queued.
@@ -168,7 +166,7 @@ class Agents(AgentRegistry):
         )
 
     async def _take_up(self, home: Home, agent: Agent) -> None:
-        """Find the process of an agent that was starting or running; one that never was started waits its turn again."""
+        """Find the process of an agent that was starting or running; one that was not started waits its turn again."""
         launched = agent.launched or await self._launcher.find(agent.agent_id)
         if launched is not None:
             self.lives.adopt(home, agent, launched)

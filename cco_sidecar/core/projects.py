@@ -11,7 +11,7 @@ from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
-from cco_sidecar.core.tokens import TokenBook
+from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
 from cco_sidecar.errors import NotFound
 

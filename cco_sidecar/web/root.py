@@ -20,6 +20,7 @@ from cco_sidecar.web import (
     context,
     events,
     issues,
+    keys,
     openapi,
     replays,
     results,
@@ -43,6 +44,7 @@ class APIs:
     context: context.ContextAPI
     events: events.EventsAPI
     issues: issues.IssuesAPI
+    keys: keys.KeysAPI
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
@@ -66,6 +68,8 @@ def route_table(api: APIs) -> Sequence[Route]:
               answer=tokens.RefreshAnswer),
         Route("DELETE", "/api/tokens/<jti>", api.tokens.revoke, "Revoke a token and its successors.", ADMIN_ONLY,
               answer=tokens.RevokeAnswer),
+        Route("POST", "/api/keys/rotate", api.keys.rotate, "Sign tokens with a new key.", ADMIN_ONLY,
+              body=keys.RotateRequest, answer=keys.RotateAnswer),
         Route("GET", "/.well-known/jwks.json", api.tokens.jwks, "The keys that sign tokens.", OPEN,
               query=NoQuery, answer=tokens.KeySet),
 

@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from cco_sidecar.backends.agents import states
-from cco_sidecar.backends.agents.shim import processes
 from cco_sidecar.backends.agents.launcher import AgentLauncher, IAgentReactor
+from cco_sidecar.backends.agents.shim import processes
 from cco_sidecar.errors import SpawnFailed
 from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder
 

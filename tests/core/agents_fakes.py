@@ -195,7 +195,13 @@ class House:
 
     def spawn(self, priority: str = "normal", **more: object) -> list[object]:
         """Spawn, and give a list that gets the agent, or the refusal."""
-        values: dict[str, object] = {"agent_type": "python-specialist", "issue_id": "i", "task": "do it", "parent": "admin", **more}
+        values: dict[str, object] = {
+            "agent_type": "python-specialist",
+            "issue_id": "i",
+            "task": "do it",
+            "parent": "admin",
+            **more,
+        }
         order = SpawnOrder(
             project_id="p",
             runner="demo",

@@ -70,7 +70,7 @@ def test_starting_is_durable() -> None:
 
 
 def test_never_started() -> None:
-    """An agent whose start was recorded, and of which the launcher knows that it never came so far, starts now, once."""
+    """An agent whose start was recorded, but never came so far, as the launcher knows, starts now, once."""
     house = House(places=1)
     house.launcher.held = True
     house.spawn("low")

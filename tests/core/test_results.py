@@ -13,7 +13,7 @@ from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
-from cco_sidecar.core.tokens import TokenBook
+from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.workflows import NextAgent
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
 from tests.core.webhook_fakes import WebhookHouse

@@ -52,8 +52,8 @@ class Guard:
             self.timeout_seconds,
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={value}") for name, value in self.environment.items()],
-            self.cgroup,
-            self.limits,
+            cgroup=self.cgroup,
+            limits=self.limits,
         )
         arguments = [sys.executable, "-I", "-S", program.__file__, self.agent_id]
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
@@ -208,7 +208,7 @@ def test_two_hundred_kills(tmp_path: Path, name: str, cgroup: bytes) -> None:
         finally:
             guard.close()
             shutil.rmtree(directory)
-    print(f"\n{name}: 200 kills, 0 survivors; slowest {max(took):.2f} s, median {sorted(took)[100]:.3f} s")
+    sys.stdout.write(f"\n{name}: 200 kills, 0 survivors; slowest {max(took):.2f} s, median {sorted(took)[100]:.3f} s\n")
 
 
 def test_orphans_go_when_the_agent_ends(guard: Guard) -> None:

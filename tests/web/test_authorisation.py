@@ -108,6 +108,7 @@ class Scene:
             "/api/issues/<issue_id>": {"title": "Scene", "body": "set"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
+            "/api/keys/rotate": {},
         }
         return None if route.body is None else bodies[route.path]
 
@@ -185,6 +186,7 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/tokens": admin_only("201"),
     "POST /api/tokens/refresh": anybody(),
     "DELETE /api/tokens/<jti>": admin_only(),
+    "POST /api/keys/rotate": admin_only(),
     "GET /.well-known/jwks.json": everyone(),
     "POST /api/events/<event_type>": Row(P, "202", "202", "202", "202", "202"),
     "GET /api/events/wait/<types>": anybody(),

@@ -24,7 +24,7 @@ def delegated_group(proc: Path = Path("/proc/self")) -> bytes:
 
 
 def _own_group(groups: str, mounts: str) -> str:
-    """Find the directory from the texts of ``/proc/self/cgroup`` and ``/proc/self/mountinfo``; empty if there is none."""
+    """Find the directory by the texts of ``/proc/self/cgroup`` and ``mountinfo``; empty if there is none."""
     own = next((line[3:] for line in groups.splitlines() if line.startswith("0::/")), None)
     if own is None or own.endswith(" (deleted)"):
         return ""

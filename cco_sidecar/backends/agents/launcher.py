@@ -164,9 +164,7 @@ class AgentLauncher(Service):
     name = "agents"
     _log = Logger()
 
-    def __init__(
-        self, reactor: IAgentReactor, log_directory: Path, state_directory: Path, limits: Limits = ()
-    ) -> None:
+    def __init__(self, reactor: IAgentReactor, log_directory: Path, state_directory: Path, limits: Limits = ()) -> None:
         self._reactor = reactor
         self._limits = list(limits)
         self._cgroup = b""
@@ -251,8 +249,8 @@ class AgentLauncher(Service):
                 order.timeout_seconds,
                 [os.fsencode(argument) for argument in order.command],
                 [os.fsencode(f"{name}={value}") for name, value in order.environment.items()],
-                self._cgroup,
-                self._limits,
+                cgroup=self._cgroup,
+                limits=self._limits,
             )
         except ValueError as error:  # a NUL, or half a surrogate pair
             raise _refusal(f"its command or environment can't be passed on ({error})") from error

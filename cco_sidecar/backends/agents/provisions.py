@@ -171,6 +171,11 @@ class Provisions:
                     lambda failure: _log.failure("a token file could not be renewed", failure)
                 )
 
+    async def reissue_all(self) -> None:
+        """Give every agent a token of the key that signs now: those that they have are dead."""
+        for agent_id, token in list(self._current.items()):
+            await self._write_token(agent_id, self._tokens.reissue(token.claims))
+
     # A voice
 
     def announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
@@ -223,7 +228,7 @@ class Provisions:
 
 
 def _state_of(agent: Agent) -> dict[str, object]:
-    """Give the data of a lifecycle event (contract section 8); why, and the end of the log, for one that was given up."""
+    """Give the data of a lifecycle event (contract section 8); of one that was given up also why, and its log's end."""
     data: dict[str, object] = {
         "agent_id": agent.agent_id,
         "agent_type": agent.agent_type,

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH120
 """The UNIX socket of a shim: who connects is told how the agent is, in one line of JSON."""
 
 import _socket as socket  # not `socket`: its enums weigh as much as all else here

@@ -23,6 +23,7 @@ def encode_order(
     timeout_seconds: float,
     command: "list[bytes]",
     environment: "list[bytes]",
+    *,
     cgroup: bytes = b"",
     limits: "list[tuple[int, int, int]] | None" = None,
 ) -> bytes:

@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """Watches over one agent: starts it, keeps its log, ends it with all its descendants, writes down how it ended.
 
 Runs as a process of its own, ``python -I -S program.py AGENT_ID``, and outlives the sidecar that started it. There is

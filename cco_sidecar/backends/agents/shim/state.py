@@ -11,6 +11,22 @@ from cco_sidecar.backends.agents.shim.processes import Process
 STATE_BYTES = 1_024
 
 
+class End:
+    """How it ended; ``at`` is in seconds since the epoch."""
+
+    __slots__ = ("at", "dropped_lines", "exit_code", "survivors", "timed_out")
+
+    def __init__(self, exit_code: int | None, at: float | None, *, timed_out: bool, survivors: int, dropped_lines: int):
+        self.exit_code = exit_code
+        self.at = at
+        self.timed_out = timed_out
+        self.survivors = survivors
+        self.dropped_lines = dropped_lines
+
+
+NOT_YET = End(None, None, timed_out=False, survivors=0, dropped_lines=0)
+
+
 class State:
     """One object of JSON, always of the same length; that it is there is the lock on the agent's id."""
 
@@ -47,17 +63,9 @@ class State:
         finally:
             os.close(fd)
 
-    def write(
-        self,
-        agent: Process,
-        exit_code: int | None = None,
-        ended_at: float | None = None,
-        timed_out: bool = False,
-        survivors: int = 0,
-        dropped_lines: int = 0,
-    ) -> None:
+    def write(self, agent: Process, end: End = NOT_YET) -> None:
         """Replace the file; on a full disk, write over it: its block is ours already."""
-        text = self.text(agent, exit_code, ended_at, timed_out, survivors, dropped_lines)
+        text = self.text(agent, end)
         fresh = self._path + b".new"
         try:
             self._store(fresh, os.O_TRUNC, text)
@@ -74,15 +82,7 @@ class State:
         numbers = (agent.pid, agent.started, self.shim.pid, self.shim.started)
         return (" ".join(map(str, numbers)) + " " + self.boot).encode()
 
-    def text(
-        self,
-        agent: Process | None,
-        exit_code: int | None = None,
-        ended_at: float | None = None,
-        timed_out: bool = False,
-        survivors: int = 0,
-        dropped_lines: int = 0,
-    ) -> bytes:
+    def text(self, agent: Process | None, end: End = NOT_YET) -> bytes:
         """Give the JSON."""
 
         def json(value: object) -> str:
@@ -91,8 +91,8 @@ class State:
         process_of_agent = None if agent is None else [agent.pid, agent.started]
         text = (
             f'{{"boot_id": "{self.boot}", "shim": [{self.shim.pid}, {self.shim.started}], '
-            f'"agent": {json(process_of_agent)}, "exit_code": {json(exit_code)}, "ended_at": {json(ended_at)}, '
-            f'"timed_out": {json(timed_out)}, "survivors": {survivors}, "dropped_lines": {dropped_lines}, '
+            f'"agent": {json(process_of_agent)}, "exit_code": {json(end.exit_code)}, "ended_at": {json(end.at)}, '
+            f'"timed_out": {json(end.timed_out)}, "survivors": {end.survivors}, "dropped_lines": {end.dropped_lines}, '
             f'"cgroup": "{os.fsdecode(self.cgroup)}"}}'
         )
         return os.fsencode(text).ljust(STATE_BYTES - 1) + b"\n"

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH103, PTH104, PTH108, PTH120
 """The watch over one agent, to its end and over it."""
 
 import _signal as signal  # type: ignore[import-not-found]  # see processes.py
@@ -11,7 +10,7 @@ from cco_sidecar.backends.agents.shim.answering import Listener, usage
 from cco_sidecar.backends.agents.shim.log import Log
 from cco_sidecar.backends.agents.shim.order import Order
 from cco_sidecar.backends.agents.shim.starting import StartError, start
-from cco_sidecar.backends.agents.shim.state import State, remove
+from cco_sidecar.backends.agents.shim.state import End, State, remove
 
 GRACE_SECONDS = 30.0
 TIMEOUT_GRACE_SECONDS = 10.0
@@ -67,8 +66,14 @@ class Shim:
             self._listener.close()
             survivors = self._sweep()
             self._copy_rest()
-            lost = self._log.dropped_lines
-            self._state.write(self._agent, self._exit_code, time.time(), self._timed_out, survivors, lost)
+            end = End(
+                self._exit_code,
+                time.time(),
+                timed_out=self._timed_out,
+                survivors=survivors,
+                dropped_lines=self._log.dropped_lines,
+            )
+            self._state.write(self._agent, end)
             remove(self._order.stop_path)
 
     def _note(self, number: int, _frame: object) -> None:
