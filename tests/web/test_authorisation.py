@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
-from tests.web.forging import LONG_AGO, claims, signed
+from tests.web.forging import LONG_AGO, claims, key_file, signed
 from tests.web.sidecar import Answer, Client, Sidecar, unique
 
 ROUTES: Mapping[str, Route] = {f"{route.method} {route.path}": route for route in route_table(Mock())}
@@ -323,7 +323,7 @@ def test_cursors_of_another_project(scene: Callable[[], Scene]) -> None:
 
 
 def _forgeries(sidecar: Sidecar) -> Iterator[tuple[str, str]]:
-    [path] = (sidecar.settings.home / "keys").glob("*.pem")
+    path = key_file(sidecar)
     public = sidecar.service._ground.keys.signing.public
     kid = {"kid": path.stem}
     yield "alg none", jwt.encode(claims(), "", "none", kid)
