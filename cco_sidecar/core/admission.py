@@ -118,7 +118,7 @@ class Admission:
 
     def why_waits(self, name: str, now: float) -> str | None:
         """Say in words what one in the queue waits for; None when it is not in the queue."""
-        found = next((each for each in self._waiting() if each.name == name), None)
+        found = next((queue[name] for queue in self._queues.values() if name in queue), None)
         if found is None:
             return None
         held_for = self._held_until(found.attempt_at) - now

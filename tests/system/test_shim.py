@@ -19,7 +19,8 @@ from cco_sidecar.backends.agents.cgroups import delegated_group
 from cco_sidecar.backends.agents.shim import processes, program
 from cco_sidecar.backends.agents.shim.log import Log
 from cco_sidecar.backends.agents.shim.order import encode_order
-from cco_sidecar.backends.agents.states import look
+from cco_sidecar.backends.agents.states import how_it_ended, look, read_state
+from cco_sidecar.interfaces import Ended
 from tests.system.agent_programs import HOSTILE, PRELUDE
 
 PATIENCE_SECONDS = 30.0
@@ -109,7 +110,7 @@ class Guard:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": os.defpath, "PIDS": str(self.pids)}
+        return {"PATH": os.defpath, "PIDS": str(self.pids), "AGENT_ID": self.agent_id}
 
     @property
     def state_path(self) -> Path:
@@ -177,7 +178,50 @@ def end_one(guard: Guard, name: str, grace: float) -> float:
     assert [pid for pid in guard.noted() if processes.find(pid) is not None] == []
     assert bool(state["cgroup"]) == bool(guard.cgroup)
     assert not guard.cgroup or not Path(str(state["cgroup"])).exists()
+    assert not guard.state_path.with_suffix(".sock").exists()
     return took
+
+
+@pytest.mark.parametrize("cgroup", GROUPS[0 if delegated_group() else 1 :])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nobody_is_left_without_a_supervisor(guard: Guard, name: str, cgroup: bytes) -> None:
+    """Nor is anybody left when the shim itself is killed: its sidecar finds them, wherever they went."""
+    guard.agent_id = f"orphans-{os.getpid()}"
+    guard.cgroup = cgroup
+    guard.script(HOSTILE[name])
+    until(guard.noted, "the agent runs")
+    state = read_state(guard.state_path)
+    assert state is not None
+    assert state.launched is not None
+    guard.process.kill()
+    guard.process.wait()
+    ended, survivors = how_it_ended(guard.state_path, guard.agent_id, state.launched, 5.0)
+    assert (ended, survivors) == (Ended(None, 5.0), 0)
+    until(lambda: marked(guard.directory) == [], "the dead are gone")
+    assert not state.cgroup or not Path(state.cgroup).exists()
+
+
+@pytest.mark.skipif(not delegated_group(), reason="no control group may be made here")
+def test_no_way_out_of_a_control_group(guard: Guard) -> None:
+    """With a control group even who hides name, session and parents is found when the shim is gone."""
+    guard.cgroup = delegated_group()
+    hidden = "import os, time; open('hidden', 'w').write(str(os.getpid())); time.sleep(60)"
+    guard.script(f"""
+def hide():
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", {hidden!r}], {{}})
+child(lambda: child(hide, leave=True), leave=True)
+stay()
+""")
+    file = guard.directory / "hidden"
+    until(lambda: file.exists() and file.read_text(), "it hides")
+    state = read_state(guard.state_path)
+    assert state is not None
+    assert state.launched is not None
+    guard.process.kill()
+    guard.process.wait()
+    assert how_it_ended(guard.state_path, "a1", state.launched, 5.0)[1] == 0
+    found = processes.find(int(file.read_text()))
+    assert found is None or found.state == b"Z"
 
 
 BARRED = [

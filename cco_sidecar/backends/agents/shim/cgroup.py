@@ -31,6 +31,20 @@ def enter(group: bytes) -> None:
         return
 
 
+def is_empty(group: bytes) -> bool:
+    """Say whether nobody is in it, or it can't be told."""
+    try:
+        fd = os.open(group + b"/cgroup.procs", os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        return not os.read(fd, 1)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+
+
 def kill(group: bytes) -> bool:
     """SIGKILL all that is in it, also what forks faster than anybody can look; False if there is no such group."""
     try:

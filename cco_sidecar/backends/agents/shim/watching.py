@@ -48,6 +48,9 @@ class Shim:
         except StartError:
             cgroup.remove(self._group)
             raise
+        if self._group and cgroup.is_empty(self._group):  # it could not enter, or has ended already
+            cgroup.remove(self._group)
+            self._state.cgroup = self._group = b""
         os.close(self._input)
         self._timeout_at = time.monotonic() + self._order.timeout_seconds
         agent = processes.find(pid)  # at least a zombie: nobody but us can reap it
