@@ -14,7 +14,7 @@ from cco_sidecar.interfaces import Ended, Launched, Look, ProcessIdentity
 
 _FIND_SECONDS = 5.0
 _ORPHAN_SECONDS = 10.0
-_HOLD_SECONDS = 2.0
+_HOLD_SECONDS = 8.0
 _LOOK_SECONDS = 2.0
 _MOST_LOOK_BYTES = 4_096
 
@@ -75,8 +75,13 @@ def open_pidfd(identity: ProcessIdentity) -> int | None:
     return None
 
 
-def _ours(agent_id: str, leader: ProcessIdentity, table: list[processes.Process]) -> list[processes.Process]:
-    """Pick what a shim that is gone left behind: its session, what carries the agent's id, and all below these."""
+def _ours(
+    agent_id: str, leader: ProcessIdentity, table: list[processes.Process], carriers: dict[tuple[int, int], bool]
+) -> list[processes.Process]:
+    """Pick what a shim that is gone left behind: its session, what carries the agent's id, and all below these.
+
+    :param carriers: remembers from one time to the next who carries it: each look costs, and the sweep must be quick.
+    """
     by_pid = {each.pid: each for each in table}
     holder = by_pid.get(leader.pid)
     same_session = holder is None or holder.started == leader.started  # else the session's number is another's now
@@ -85,7 +90,7 @@ def _ours(agent_id: str, leader: ProcessIdentity, table: list[processes.Process]
         each.pid
         for each in table
         if each.started >= leader.started
-        and ((same_session and each.session == leader.pid) or _carries(each.pid, mark))
+        and ((same_session and each.session == leader.pid) or _carries(each, mark, carriers))
     }
     found = {pid: by_pid[pid] for pid in roots} | {each.pid: each for each in processes.below(roots, table)}
     own: int = os.getpid()
@@ -95,11 +100,17 @@ def _ours(agent_id: str, leader: ProcessIdentity, table: list[processes.Process]
     return list(found.values())
 
 
-def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
+def _carries(each: processes.Process, mark: bytes, carriers: dict[tuple[int, int], bool]) -> bool:
+    identity = (each.pid, each.started)
+    if identity not in carriers:
+        try:
+            environment = Path(f"/proc/{each.pid}/environ").read_bytes()
+        except OSError:
+            return False
+        if not environment:
+            return False  # perhaps not yet: it may be about to run another program
+        carriers[identity] = mark in environment.split(b"\0")
+    return carriers[identity]
 
 
 def kill_orphans(agent_id: str, leader: ProcessIdentity, group: str = "") -> int:
@@ -116,9 +127,10 @@ def kill_orphans(agent_id: str, leader: ProcessIdentity, group: str = "") -> int
     empty_passes = 0
     held: set[tuple[int, int]] = set()
     left: list[processes.Process] = []
+    carriers: dict[tuple[int, int], bool] = {}
     while empty_passes < 2 and time.monotonic() < began + _ORPHAN_SECONDS:
         in_one_stroke = bool(group) and cgroup.kill(os.fsencode(group))
-        left = _ours(agent_id, leader, processes.alive())
+        left = _ours(agent_id, leader, processes.alive(), carriers)
         empty_passes = 0 if left else empty_passes + 1
         new = [each for each in left if (each.pid, each.started) not in held]
         if new and not in_one_stroke and time.monotonic() < began + _HOLD_SECONDS:

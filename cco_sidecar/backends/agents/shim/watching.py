@@ -15,7 +15,8 @@ from cco_sidecar.backends.agents.shim.state import End, State, remove
 GRACE_SECONDS = 30.0
 TIMEOUT_GRACE_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
-HOLD_SECONDS = 2.0
+HOLD_SECONDS = 8.0
+"""Of the sweep's: to kill before all are held would only make room for more."""
 CHUNK_BYTES = 65_536
 
 
