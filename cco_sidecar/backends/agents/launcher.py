@@ -20,7 +20,6 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IReadDescriptor,
 )
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,6 +29,7 @@ from zope.interface import implementer
 from cco_sidecar.backends.agents.cgroups import delegated_group
 from cco_sidecar.backends.agents.shim import processes, program
 from cco_sidecar.backends.agents.shim.order import encode_order
+from cco_sidecar.backends.agents.shim_start import ShimStart, refusal
 from cco_sidecar.backends.agents.states import (
     find_launched,
     how_it_ended,
@@ -40,21 +40,12 @@ from cco_sidecar.backends.agents.states import (
     remove_notes,
     remove_stale,
 )
-from cco_sidecar.errors import SpawnFailed
 from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder, Look, ProcessIdentity
 
 START_SECONDS = 15.0
 BACKSTOP_SECONDS = 20.0
 """How long past the grace a shim may take before it is taken for stuck: twice what it gives its own sweep."""
 _STALE_SECONDS = 7 * 86_400.0
-_MOST_WORDS = 4_096
-_STAGES = {
-    "directory": "its working directory",
-    "limit": "its limits",
-    "process": "its process",
-    "shim": "its supervisor",
-}
-
 Limits = Sequence[tuple[int, int, int]]
 """Resource (``resource.RLIMIT_…``), soft and hard limit; -1 leaves the hard one."""
 
@@ -65,58 +56,6 @@ EndedCallback = Callable[[str, Ended], None]
 
 class IAgentReactor(IReactorProcess, IReactorFDSet, IReactorThreads, IReactorTime):
     """What the launcher asks of a reactor."""
-
-
-class _ShimProtocol(ProcessProtocol):
-    """The start of a shim; once the agent runs, the shim has closed its pipes and is followed by pidfd."""
-
-    def __init__(self, order: bytes, program: str) -> None:
-        self.answer: Deferred[Launched] = Deferred()
-        self._order = order
-        self._program = program
-        self._words = b""
-        self._trouble = b""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"%d\n" % len(self._order))
-        self.transport.write(self._order)
-
-    def outReceived(self, data: bytes) -> None:
-        self._words = (self._words + data)[-_MOST_WORDS:]
-        *lines, self._words = self._words.split(b"\n")
-        for line in lines:
-            self._heard(line.decode("ascii", "replace").split())
-
-    def errReceived(self, data: bytes) -> None:
-        self._trouble = (self._trouble + data)[-_MOST_WORDS:]
-
-    def processEnded(self, reason: Failure) -> None:
-        last = self._trouble.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        self._fail(last or f"its supervisor ended: {reason.getErrorMessage()}")
-
-    def _heard(self, words: Sequence[str]) -> None:
-        if words[:1] == ["ready"] and self.transport is not None:
-            self.transport.write(b"go\n")
-        elif words[:1] == ["failed"]:
-            self._fail(self._reason(words[1], int(words[2])))
-        elif words[:1] == ["started"] and not self.answer.called:
-            agent, agent_start, watcher, watcher_start = map(int, words[1:5])
-            boot = words[5]
-            self.answer.callback(
-                Launched(ProcessIdentity(boot, agent, agent_start), ProcessIdentity(boot, watcher, watcher_start))
-            )
-
-    def _reason(self, stage: str, number: int) -> str:
-        return f"{_STAGES.get(stage, self._program)}: {os.strerror(number)}"
-
-    def _fail(self, why: str) -> None:
-        if not self.answer.called:
-            self.answer.errback(_refusal(why))
-
-
-def _refusal(why: str) -> SpawnFailed:
-    return SpawnFailed(f"The agent could not be started: {why}.", reason=why)
 
 
 @implementer(IReadDescriptor)
@@ -224,13 +163,13 @@ class AgentLauncher(Service):
         return self._in_thread(look, self._state_path(agent_id).with_suffix(".sock"))
 
     async def _launch(self, order: LaunchOrder, ended: EndedCallback) -> Launched:
-        protocol = _ShimProtocol(self._encoded(order), order.command[0])
+        protocol = ShimStart(self._encoded(order), order.command[0])
         arguments = [sys.executable, "-I", "-S", program.__file__, order.agent_id]
         pipes = {0: "w", 1: "r", 2: "r"}
         try:
             transport = self._reactor.spawnProcess(protocol, sys.executable, arguments, env={}, childFDs=pipes)
         except OSError as error:
-            raise _refusal(error.strerror or str(error)) from error
+            raise refusal(error.strerror or str(error)) from error
         deadline = self._reactor.callLater(START_SECONDS, self._too_slow, order.agent_id, protocol, transport)
         try:
             launched = await protocol.answer
@@ -253,9 +192,9 @@ class AgentLauncher(Service):
                 limits=self._limits,
             )
         except ValueError as error:  # a NUL, or half a surrogate pair
-            raise _refusal(f"its command or environment can't be passed on ({error})") from error
+            raise refusal(f"its command or environment can't be passed on ({error})") from error
 
-    def _too_slow(self, agent_id: str, protocol: _ShimProtocol, transport: IProcessTransport) -> None:
+    def _too_slow(self, agent_id: str, protocol: ShimStart, transport: IProcessTransport) -> None:
         """Give up on a start, for instance on a dead network file system, and leave nothing of it."""
         pid = transport.pid
         found = None if pid is None else processes.find(pid)
@@ -265,7 +204,7 @@ class AgentLauncher(Service):
             return  # processEnded is on its way
         if found is not None:
             self._aside(self._clear, agent_id, ProcessIdentity(processes.boot_id(), found.pid, found.started))
-        protocol.answer.errback(_refusal(f"it did not start within {START_SECONDS:g} s"))
+        protocol.answer.errback(refusal(f"it did not start within {START_SECONDS:g} s"))
 
     def _clear(self, agent_id: str, leader: ProcessIdentity) -> None:
         state = read_state(self._state_path(agent_id))

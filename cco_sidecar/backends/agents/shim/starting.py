@@ -1,6 +1,7 @@
 """The start of the agent's program: in a group of its own, with limits, and nothing of its supervisor's."""
 
 import _signal as signal  # type: ignore[import-not-found]  # see processes.py
+import errno
 import os
 import resource
 
@@ -50,8 +51,8 @@ def _become_agent(order: Order, umask: int, output: int, trouble: int, group: by
             _bound(kind, soft, hard)
         stage = b"program"
         os.execvpe(order.command[0], order.command, order.environment)
-    except OSError as error:
-        os.write(trouble, b"%s %d" % (stage, error.errno or 0))
+    except (OSError, ValueError) as error:  # a limit that is none is a ValueError
+        os.write(trouble, b"%s %d" % (stage, getattr(error, "errno", None) or errno.EINVAL))
     finally:
         os._exit(127)
 
