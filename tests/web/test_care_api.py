@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.web.sidecar import PYTHON, RUNNERS, TIME, Client, Sidecar, unique, until
 from tests.web.test_agents_api import ended, spawn, told
@@ -85,7 +86,12 @@ def test_goes_in_circles(start: Callable[..., Sidecar]) -> None:
     assert sidecar.admin.get(path).ok()["reason"] == (
         "it asked GET /api/events/no-such-event 5 times in a row and was answered 404"
     )
-    [event] = sidecar.admin.get("/api/events", type="agent_looping").ok()["events"]
+
+    def reports() -> list[Any]:
+        return list(sidecar.admin.get("/api/events", type="agent_looping").ok()["events"])
+
+    until(reports, "the event")
+    [event] = reports()
     assert (event["data"]["agent_id"], event["data"]["action"]) == (agent.agent_id, "reported")
     agent.publish("progress")
     until(lambda: sidecar.admin.get(path).ok()["condition"] is None, "that all is well")
