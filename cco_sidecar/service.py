@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from cco_sidecar import runfile
 from cco_sidecar.access_log import AccessLog, access_log
-from cco_sidecar.backends.listening import is_loopback
+from cco_sidecar.backends.listening import is_loopback, listen
 from cco_sidecar.composition import Composition, ProjectLog
 from cco_sidecar.core.agent_rows import LIVE
 from cco_sidecar.core.agents import GRACE_SECONDS
@@ -129,6 +129,7 @@ class SidecarService(MultiService):
         self._repeat(self.parts.write_admin_token, ADMIN_SECONDS / 4)
         self._repeat(self.parts.rotation.drop_ended, ROTATE_SECONDS)
         listener = self._ground.listener
+        listen(listener, self._settings.host)
         port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.parts.site)
         self._at_end(lambda: self._hang_up(port))
         listener.close()
