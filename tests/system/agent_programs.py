@@ -152,10 +152,10 @@ counts = {"how": how, "answers": 0, "refused": 0, "renewals": 0, "lost": 0, "unr
 with open(os.path.join(os.environ["STARTS"], me), "a") as starts:
     starts.write("%d\\n" % os.getpid())
 token = os.environ["JWT_TOKEN"]
-connection, away = None, False
+connection = None
 
 def ask(method, path, read=True):
-    global connection, away
+    global connection
     if connection is None:
         connection = http.client.HTTPConnection(api.hostname, api.port, timeout=20)
     try:
@@ -170,19 +170,17 @@ def ask(method, path, read=True):
     except (OSError, http.client.HTTPException):
         connection.close()
         connection = None
-        away = away or read
         raise
     counts["answers"] += 1
     if response.status == 401:
-        if away and b"AUTH_002" in body and how != "file":
-            counts["late"] += 1  # the sidecar was away until the token was over: the file has a good one
+        if b"AUTH_002" in body and how != "file":
+            counts["late"] += 1  # answers were lost, or the sidecar was away: the file has a good one
             with open(os.environ["JWT_TOKEN_FILE"]) as file:
                 renew(file.read())
         else:
             counts["refused"] += 1
             print(method, path, body, flush=True)
         raise ConnectionResetError
-    away = False
     return response.status, response.headers, body
 
 def renew(new):
