@@ -70,11 +70,14 @@ class AccessLog:
 
 def _access_line(entry: Entry) -> str:
     head, middle, tail = _frame(entry.method, entry.path, entry.status, entry.agent)
-    milliseconds, parked = round(entry.seconds * 1000, 2), round(entry.parked_seconds, 3)
+    milliseconds = f"{entry.seconds * 1000:.2f}"
+    parked = f"{entry.parked_seconds:.3f}" if entry.parked_seconds else "0.0"
     correlation = "null" if entry.correlation_id is None else _json(entry.correlation_id)
+    request_id = entry.request_id
+    quoted = f'"{request_id}"' if request_id.isalnum() else _json(request_id)  # ours are
     return (
         f'{{"time":"{rfc3339(entry.at)}",{head} {milliseconds} ms",{middle},"milliseconds":{milliseconds},'
-        f'"parked_seconds":{parked},"request_id":{_json(entry.request_id)},"correlation_id":{correlation},{tail}}}\n'
+        f'"parked_seconds":{parked},"request_id":{quoted},"correlation_id":{correlation},{tail}}}\n'
     )
 
 

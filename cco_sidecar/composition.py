@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.checkpoints import Checkpoints
+from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.context.secrets import redact as redact_secrets
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
@@ -43,14 +45,19 @@ from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
+from cco_sidecar.core.fences import Fences
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
-from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.ledger import Keeper, Ledger
 from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
-from cco_sidecar.core.results import Results
+from cco_sidecar.core.results import Report, Results
 from cco_sidecar.core.roster import ALL_PERMISSIONS
+from cco_sidecar.core.tasks.news import TaskNews
+from cco_sidecar.core.tasks.tasks import Tasks
+from cco_sidecar.core.tenure import Tenure
 from cco_sidecar.core.token_book import Epoch, TokenBook
 from cco_sidecar.core.tokens import ADMIN_SECONDS, TokenAuthority
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
@@ -60,12 +67,17 @@ from cco_sidecar.core.webhooks.retries import Retries
 from cco_sidecar.core.webhooks.room import SendRoom
 from cco_sidecar.core.webhooks.signing import NEW_BYTES
 from cco_sidecar.core.wheel import TimerWheel
-from cco_sidecar.core.workflows import NextAgent, next_agents
+from cco_sidecar.core.workflows.definition import NextAgent, next_agents
+from cco_sidecar.core.workflows.engine import Engine
+from cco_sidecar.core.workflows.evidence import Evidence
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.ground import Ground
 from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
 from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
+from cco_sidecar.web.checkpoints import CheckpointsAPI
+from cco_sidecar.web.claims import ClaimsAPI
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
@@ -80,6 +92,7 @@ from cco_sidecar.web.root import APIs, FrontDoor, body_limits, build_app, route_
 from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
+from cco_sidecar.web.tasks import TasksAPI
 from cco_sidecar.web.tokens import MOST_TTL_SECONDS, TokensAPI
 from cco_sidecar.web.webhooks import WebhooksAPI
 from cco_sidecar.web.wire import Wire
@@ -87,6 +100,7 @@ from cco_sidecar.web.wire import Wire
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
 WORKFLOW = "tdd"
+"""Who comes next where no workflow is run for the issue."""
 MOST_TAIL_LINES, MOST_TAIL_BYTES = 20, 4096
 """How much of an agent's log goes into the event that says it was given up."""
 NO_LOOPS = frozenset(
@@ -188,6 +202,7 @@ class Composition:
         self._build_agents()
         for log in self.logs:
             self.agents.add_project(log.project.id, log.project.ledger)
+        self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
         self.results = Results(
             reactor,
             self.store,
@@ -242,7 +257,7 @@ class Composition:
     def _reissue_tokens(self) -> "Deferred[None]":
         """After the keys were revoked: end what is parked under dead tokens, and replace the token files."""
         for log in self.logs:
-            log.project.hub.end_refused()
+            log.project.end_refused()
 
         async def replace() -> None:
             await self.write_admin_token()
@@ -297,10 +312,37 @@ class Composition:
         keys = Idempotency(reactor)
         letters = DeadLetters(reactor, ledger, lambda: new_id()[:16])
         webhooks = self._build_webhooks(ledger, hub, letters)
-        texts = IssueTexts(reactor, ledger)
-        for keeper in (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts):
+        texts, runs = IssueTexts(reactor, ledger), Runs(ledger)
+        fences, checkpoints = Fences(), Checkpoints(reactor, ledger)
+        tenure = Tenure(
+            book,
+            lambda agent_id: self.agents.knows(project_id, agent_id),
+            lambda agent_id: self.agents.is_gone(project_id, agent_id),
+        )
+        parking = Parking(self.wheel, self.polls)
+        rights = (fences, tenure, parking, self.wheel)
+        claims = Claims(reactor, ledger, hub, *rights, str(root), lambda: new_id()[:16])
+        tasks = Tasks(reactor, ledger, *rights, TaskNews(hub, letters), lambda: new_id()[:16])
+        keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs)
+        for keeper in (*keepers, fences, claims, tasks, checkpoints):
             ledger.join(keeper)
-        project = Project(project_id, root, ledger, hub, issues, book, keys, letters, webhooks, texts)
+        project = Project(
+            project_id,
+            root,
+            ledger,
+            hub,
+            issues,
+            book,
+            keys,
+            letters,
+            webhooks,
+            texts,
+            fences,
+            claims,
+            tasks,
+            checkpoints,
+            runs,
+        )
         return ProjectLog(project, journal)
 
     def _build_webhooks(self, ledger: Ledger, hub: EventHub, letters: DeadLetters) -> Webhooks:
@@ -317,6 +359,13 @@ class Composition:
         )
         return Webhooks(reactor, ledger, hub, self.sender, self.webhook_keys, letters, courier, lambda: new_id()[:24])
 
+    def _build_engine(self, project: Project) -> Engine:
+        evidence = Evidence(project.id, self.store, self._last_lines)
+        return Engine(self._reactor, project, self.agents, self._ground.roster, evidence.of, lambda: new_id()[:16])
+
+    def _last_lines(self, agent_id: str, lines: int) -> "Deferred[bytes]":
+        return self._read_log(agent_id, lines, 0).addCallback(lambda found: found[0])
+
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.
         project = self.projects.default if project_id == "*" else self.projects.find(project_id)
@@ -325,9 +374,10 @@ class Composition:
     def _is_gone(self, project_id: str, agent_id: str) -> bool:
         return self.agents.is_gone(project_id, agent_id)
 
-    def _next_agents(self, agent_type: str, status: str) -> list[NextAgent]:
-        workflow = self._ground.roster.workflows.get(WORKFLOW)
-        return [] if workflow is None else next_agents(workflow, agent_type, status)
+    def _next_agents(self, project: Project, report: Report) -> list[NextAgent]:
+        run = project.runs.find(report.issue_id)
+        workflow = self._ground.roster.workflows.get(WORKFLOW if run is None else run.workflow)
+        return [] if workflow is None else next_agents(workflow, report.agent_type, report.status)
 
     def _first_context(self, agent: Agent) -> "Deferred[bytes]":
         return Deferred.fromCoroutine(self.context.first(agent))
@@ -368,13 +418,25 @@ class Composition:
                 self.provisions.has_context,
                 self._ground.url,
             ),
+            checkpoints=CheckpointsAPI(reactor, self.agents, self.store),
+            claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
-            issues=IssuesAPI(),
+            issues=IssuesAPI(
+                self.engines,
+                self.agents,
+                self.store,
+                roster,
+                self.runners,
+                DEFAULT_RUNNER,
+                settings.agents.default_timeout_seconds,
+                self._ground.url,
+            ),
             keys=KeysAPI(self.tokens, self.rotation.rotate),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
+            tasks=TasksAPI(reactor, events.reader, roster),
             tokens=TokensAPI(self.tokens, roster, self.projects, new_id),
             webhooks=WebhooksAPI(lambda: secrets.token_bytes(NEW_BYTES)),
             openapi=description,

@@ -32,6 +32,12 @@ class KeyReused(Refusal):
     code = "VAL_003"
 
 
+class IssueBusy(Refusal):
+    """A run is at work on the issue, and another was asked for."""
+
+    code = "VAL_004"
+
+
 class NotFound(Refusal):
     """There is nothing by that name."""
 
@@ -146,6 +152,18 @@ class UnknownAgentType(Refusal):
 
 class NoSuchAgentType(UnknownAgentType):
     """A path names an agent type that the roster does not have."""
+
+
+class Claimed(Refusal):
+    """Another agent has claimed it; ``details`` say who, since when, and until when."""
+
+    code = "CLM_001"
+
+
+class StaleFence(Refusal):
+    """The lease is over, and the task may be another's by now; ``details`` say how it stands."""
+
+    code = "TSK_001"
 
 
 class TooManyRequests(Refusal):

@@ -70,7 +70,7 @@ class SidecarService(MultiService):
         self._repeat(parts.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
         parts.measurements.start()
         self._at_end(parts.measurements.stop)
-        self._at_end(parts.accounts.settle)
+        self._at_end(parts.accounts.finish)
         self._repeat(self._evict, EVICT_SECONDS)
         self._repeat(self._rotate, ROTATE_SECONDS)
         started = Deferred.fromCoroutine(self._go())
@@ -105,6 +105,9 @@ class SidecarService(MultiService):
         log.project.hub.open(recovery.most_lost)
         log.project.webhooks.open()
         self._at_end(log.project.webhooks.close)
+        log.project.fences.open(recovery.most_lost)
+        log.project.claims.open()
+        log.project.tasks.open()
         _log.info(
             "project {project} at {root}: {events} events recovered from {records} records",
             project=log.project.id,
@@ -125,6 +128,9 @@ class SidecarService(MultiService):
         await self.parts.agents.readopt()
         self.parts.launcher.tidy()
         self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
+        for engine in self.parts.engines.values():
+            engine.open()
+            self._at_end(engine.close)
         await self.parts.write_admin_token()
         self._repeat(self.parts.write_admin_token, ADMIN_SECONDS / 4)
         self._repeat(self.parts.rotation.drop_ended, ROTATE_SECONDS)
@@ -206,7 +212,7 @@ class SidecarService(MultiService):
         await maybeDeferred(port.stopListening)
         self.parts.site.drain()
         for log in self.parts.logs:
-            log.project.hub.drain()
+            log.project.drain()
         await self._drained()
 
     async def _leave_agents(self) -> None:

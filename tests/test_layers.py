@@ -136,6 +136,17 @@ def test_cli(name: str) -> None:
             assert imported == f"{PACKAGE}.core.identifiers", imported
 
 
+@pytest.mark.parametrize("name", names_in("client"))
+def test_client(name: str) -> None:
+    """The client is for other programs: it sees nothing of ours but itself, and only its Twisted half any library."""
+    for imported, typing_only in imports_of(name):
+        if within(imported, PACKAGE):
+            assert within(imported, *ours("client")), imported
+        elif imported.partition(".")[0] not in sys.stdlib_module_names:
+            assert name in ours("client.twisted", "client.treqing"), imported
+            assert typing_only or within(imported, "attrs", "treq", "twisted", "zope"), imported
+
+
 @pytest.mark.parametrize("name", sorted(set(MODULES) - COMPOSERS))
 def test_composition_root(name: str) -> None:
     """Only the composition root sees web and backends together."""

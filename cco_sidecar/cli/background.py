@@ -6,15 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from cco_sidecar import runfile
-from cco_sidecar.cli import place, transport
+from cco_sidecar.cli import place
 from cco_sidecar.cli.output import visible
 from cco_sidecar.cli.sidecar import Failed
+from cco_sidecar.client.server import parse_server
+from cco_sidecar.client.transport import BrokenError, Pool, TimedOutError, UnreachableError
+from cco_sidecar.client.values import Request
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -92,11 +96,10 @@ def _ready(home: Path, port_as_given: int, child: "subprocess.Popen[bytes]") -> 
 
 def answers(url: str) -> bool:
     """Say whether a sidecar at ``url`` is ready."""
-    request = transport.Request("GET", "/readyz", {}, None, 2.0)
     try:
-        with transport.send(transport.parse_server(url), request) as stream:
+        with closing(Pool(parse_server(url))) as pool, pool.send(Request("GET", "/readyz"), {}, 2.0) as stream:
             return stream.status == 200
-    except (transport.UnreachableError, transport.BrokenError, transport.TimedOutError, ValueError):
+    except (UnreachableError, BrokenError, TimedOutError, ValueError):
         return False
 
 

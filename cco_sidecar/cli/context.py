@@ -8,11 +8,12 @@ import click
 from cco_sidecar.cli.command import FORMATS, Group
 from cco_sidecar.cli.fields import issue_option, limit_option, project_option, save, type_option
 from cco_sidecar.cli.output import chosen_format, emit, is_terminal, note, to_json, visible, write
-from cco_sidecar.cli.sidecar import Failed, Query, Sidecar, current, route
+from cco_sidecar.cli.sidecar import Failed, Sidecar, current, route
+from cco_sidecar.client.values import Query
 
 _GATHER_SECONDS = 120.0
 _FILE_COLUMNS = ("path", "size", "tokens", "truncated", "reason")
-_FATE_COLUMNS = ("rank", "verdict", "path", "size", "tokens", "reason", "cut", "rule")
+_FATE_COLUMNS = ("rank", "verdict", "path", "score", "size", "tokens", "reason", "cut", "rule")
 _PROSE = ("markdown", "text")
 
 

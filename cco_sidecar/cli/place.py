@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from cco_sidecar import runfile
-from cco_sidecar.cli.transport import Server, parse_server
+from cco_sidecar.client.server import Server, parse_server
 
 DEFAULT_PORT = 3001
 

@@ -1,12 +1,11 @@
 """Watching a replay: its events are printed as their turn comes."""
 
 import contextlib
-from typing import Any
 
 import click
 
 from cco_sidecar.cli.output import note, write
-from cco_sidecar.cli.sidecar import Failed, Refused, Sidecar, route
+from cco_sidecar.cli.sidecar import Failed, Sidecar, route
 from cco_sidecar.cli.subscription import event_printer
 
 _POLL_MS = 30_000
@@ -29,27 +28,17 @@ class Playback:
         state = "running"
         try:
             while state == "running":
-                answer = self._wait()
-                state = answer["replay"]
-                if answer["gap"]:
+                found = self._sidecar.wait("*", _POLL_MS, subscription=self._replay_id, project=self._project)
+                state = found.replay or state
+                if found.gap:
                     note("Events are missing here: they were no longer kept when their turn came.")
-                for event in answer["events"]:
+                for event in found:
                     write(self._printer(event))
         except BaseException:
             self._cancel()
             raise
         if state != "done":
             raise Failed(f"The replay was ended before it was over ({state}).")
-
-    def _wait(self) -> Any:
-        query = {"subscription": self._replay_id, "timeout": _POLL_MS, "project": self._project}
-        path = route("api", "events", "wait") + "/*"
-        try:
-            return self._sidecar.get(path, query, seconds=_POLL_MS / 1000)
-        except Refused as refused:
-            if refused.status != 401 or not self._sidecar.look():
-                raise
-        return self._sidecar.get(path, query, seconds=_POLL_MS / 1000)  # the admin's token was replaced meanwhile
 
     def _cancel(self) -> None:
         # What went wrong first is what counts; left alone, a replay ends within a day.

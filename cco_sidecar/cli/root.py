@@ -13,6 +13,8 @@ _COMMANDS = {
     "webhooks": ("webhooks", "webhooks", "Let other programs be told of events."),
     "context": ("context", "context", "See what an agent is told about the project."),
     "issue": ("issue", "issue", "Say what an issue is about."),
+    "task": ("task", "task", "Give agents something to do."),
+    "claims": ("claims", "claims", "See who works on which files."),
     "results": ("results", "results", "Store and read what agents report."),
     "status": ("health", "status", "Show what the sidecar is doing."),
     "health": ("health", "health", "Show whether the sidecar is well."),

@@ -5,19 +5,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
 
 import click
 
 from cco_sidecar import runfile
-from cco_sidecar.cli import place, transport
+from cco_sidecar.cli import place
 from cco_sidecar.cli.output import one_line, visible
-
-ANSWER_SECONDS = 60.0
-"""How long the sidecar may work on a request that does not wait for anything."""
-
-MARGIN_SECONDS = 10.0
-"""How much longer than the sidecar itself the client waits."""
+from cco_sidecar.client import AnswerLost, Client, Events, SidecarError, TimedOut, Unreachable
+from cco_sidecar.client.settings import Identity, Settings
+from cco_sidecar.client.values import ANSWER_SECONDS, Query
+from cco_sidecar.client.values import route as path_of
 
 _USAGE_CODES = ("VAL_", "EVT_002", "EVT_003")
 
@@ -25,13 +22,12 @@ _USAGE_CODES = ("VAL_", "EVT_002", "EVT_003")
 class Refused(click.ClickException):
     """The sidecar said no."""
 
-    def __init__(self, status: int, code: str, message: str, request_id: str, retry_after: float | None) -> None:
-        super().__init__(visible(message))
-        self.status = status
-        self.retry_after = retry_after
-        self._reference = one_line(", ".join(it for it in (code, request_id and f"request {request_id}") if it))
-        is_usage = code.startswith(_USAGE_CODES)
-        self.exit_code: int = 4 if status in {401, 403} else 2 if is_usage else 1  # type: ignore[misc]  # one class for all refusals
+    def __init__(self, error: SidecarError) -> None:
+        super().__init__(visible(error.message))
+        named = (error.code, error.request_id and f"request {error.request_id}")
+        self._reference = one_line(", ".join(it for it in named if it))
+        is_usage = error.code.startswith(_USAGE_CODES)
+        self.exit_code: int = 4 if error.status in {401, 403} else 2 if is_usage else 1  # type: ignore[misc]  # one class for all refusals
 
     def show(self, file: Any = None) -> None:
         """Print the message, and below it what to look for in the log."""
@@ -80,13 +76,10 @@ def route(*segments: str) -> str:
 
     :raises click.UsageError: one is empty.
     """
-    if not all(segments):
-        raise click.UsageError("A name must not be empty.")
-    return "/" + "/".join(quote(segment, safe="") for segment in segments)
-
-
-Query = Mapping[str, object]
-"""Query parameters; None means not given."""
+    try:
+        return path_of(*segments)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 class Sidecar:
@@ -96,20 +89,25 @@ class Sidecar:
         self._flag_url = url
         self._flag_token = token
         self._environ = environ
-        self._refreshed: str | None = None
-        self.look()
-
-    def look(self) -> bool:
-        """Look again where the sidecar is and which token to show; say whether the token is another one."""
-        before = getattr(self, "_token", None)
-        found = place.find(self._flag_url, self._environ)
-        self._server = found.server
-        self.url = found.server.url
-        token = self._refreshed or place.find_token(self._flag_token, self._environ, found.entry, found.server.host)
-        if token is not None and not (token.isascii() and token.isprintable()):
+        self._place = place.find(url, environ)
+        if (found := self._token()) is not None and not (found.isascii() and found.isprintable() and " " not in found):
             raise click.UsageError("The token must be one line without blanks, as `cco token` prints it.")
-        self._token = token
-        return token != before
+        settings = Settings(self._place.server, Identity(), None, self._token, None)
+        # A person is told at once what is wrong.
+        self.client = Client(settings=settings, patience_seconds=0.0)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._place.server.url
+
+    def look(self) -> None:
+        """Look again where it is: a sidecar that restarts may come back elsewhere."""
+        self._place = place.find(self._flag_url, self._environ)
+        self.client.server = self._place.server
+
+    def _token(self) -> str | None:
+        return place.find_token(self._flag_token, self._environ, self._place.entry, self._place.server.host)
 
     def get(self, path: str, query: Query | None = None, *, seconds: float = ANSWER_SECONDS) -> Any:
         """Ask for ``path``; ``seconds`` is how long the sidecar may take."""
@@ -139,47 +137,41 @@ class Sidecar:
         :param accept: statuses that are no failure although they are 400 or more.
         :raises click.ClickException: one of the errors of this module.
         """
-        sent = None if body is None else json.dumps(body).encode()
-        headers = self._headers(body is not None, key)
-        request = transport.Request(method, _target(path, query), headers, sent, seconds + MARGIN_SECONDS)
-        with self._sent(request) as stream:
-            answer = Answer(stream.status, stream.headers, stream.body())
-        self._refreshed = answer.headers.get("x-refreshed-token") or self._refreshed
-        if answer.status >= 400 and answer.status not in accept:
-            raise _refusal(answer)
-        return answer
+        with self._telling():
+            found = self.client.request(
+                method, path, query=query, body=body, idempotency_key=key, seconds=seconds, accept=accept
+            )
+            return Answer(*found)
+
+    def wait(self, types: str, timeout_ms: int, **more: Any) -> Events:
+        """Wait for events; see `Client.wait_for_event`."""
+        with self._telling():
+            return self.client.wait_for_event(types, timeout_ms, **more)
 
     @contextmanager
     def follow(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
         """Give the body of ``path`` piece by piece, for as long as it comes."""
-        with self._sent(transport.Request("GET", _target(path, query), self._headers(False), None, None)) as stream:
-            if stream.status >= 400:
-                raise _refusal(Answer(stream.status, stream.headers, stream.body()))
-            yield stream.pieces
+        with self._telling(), self.client.follow(path, query) as pieces:
+            yield pieces
 
     @contextmanager
-    def _sent(self, request: transport.Request) -> Iterator[transport.Stream]:
+    def _telling(self) -> Iterator[None]:
         try:
-            with transport.send(self._server, request) as stream:
-                yield stream
-        except transport.UnreachableError as error:
-            raise NoSidecar(self._how_to_start(str(error))) from error
-        except transport.BrokenError as error:
-            raise Failed(f"No answer from {self.url}: {error}.") from error
-        except transport.TimedOutError as error:
-            raise TookTooLong(f"{self.url} did not answer in time.") from error
+            yield
+        except SidecarError as error:
+            raise self.told(error) from error
+        except ValueError as error:
+            raise click.UsageError(f"{error}") from None
 
-    def _headers(self, has_body: bool, key: str | None = None) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": "cco"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        if has_body:
-            headers["Content-Type"] = "application/json"
-        if key is not None:
-            if not (key.isascii() and key.isprintable()):
-                raise click.UsageError("--idempotency-key must be printable ASCII.")
-            headers["Idempotency-Key"] = key
-        return headers
+    def told(self, error: SidecarError) -> click.ClickException:
+        """Give what a person is told of an error."""
+        if isinstance(error, AnswerLost):
+            return Failed(f"No answer from {self.url}: {error.details['reason']}.")
+        if isinstance(error, Unreachable):
+            return NoSidecar(self._how_to_start(error.details["reason"]))
+        if isinstance(error, TimedOut):
+            return TookTooLong(f"{self.url} did not answer in time.")
+        return Refused(error)
 
     def _how_to_start(self, reason: str) -> str:
         lines = [f"No sidecar answers at {one_line(self.url)} ({one_line(reason)})."]
@@ -189,27 +181,6 @@ class Sidecar:
         else:
             lines.append("Start one: cco daemon start")
         return "\n".join(lines)
-
-
-def _target(path: str, query: Query | None) -> str:
-    given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
-    return path + ("?" + urlencode(given) if given else "")
-
-
-def _text(value: object) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _refusal(answer: Answer) -> Refused:
-    try:
-        found = json.loads(answer.body)
-        message, code = str(found["message"]), str(found["code"])
-        request_id = str(found.get("request_id", ""))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        message, code = "What answered is not the sidecar.", f"HTTP {answer.status}"
-        request_id = answer.headers.get("x-request-id", "")
-    after = answer.headers.get("retry-after", "")
-    return Refused(answer.status, code, message, request_id, float(after) if after.isdigit() else None)
 
 
 def current() -> Sidecar:

@@ -1,16 +1,14 @@
 """Waiting for events with a cursor of one's own, so that nothing is lost or told twice while the sidecar restarts."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cco_sidecar.cli.output import cell, chosen_format, is_terminal, note, one_line, to_csv, to_json, to_yaml, write
-from cco_sidecar.cli.sidecar import Failed, NoSidecar, Refused, Sidecar, TookTooLong, route
+from cco_sidecar.cli.sidecar import Sidecar
+from cco_sidecar.client import Events, SidecarError
 
 _SHORTEST_POLL_MS = 1000
-_LONGEST_POLL_MS = 300_000
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
+_MOST_EVENTS = 1000
 _COLUMNS = ("sequence", "timestamp", "event_type", "topic", "publisher", "issue_id", "data", "event_id")
 
 
@@ -28,27 +26,21 @@ class Wanted(NamedTuple):
 class Subscription:
     """A loop of waits, each going on where the answer before ended."""
 
-    def __init__(
-        self, sidecar: Sidecar, wanted: Wanted, since: str, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, sidecar: Sidecar, wanted: Wanted, since: str) -> None:
         self._sidecar = sidecar
         self._wanted = wanted
         self._cursor = since
-        self._sleep = sleep
         self._printer = event_printer()
         self._left = wanted.limit
+        self._is_away = False
 
     def run(self) -> bool:
         """Print the first events that come; say whether any came before time was up."""
-        deadline = time.monotonic() + self._wanted.timeout_ms / 1000
-        while True:
-            answer = self._wait(max(0, round((deadline - time.monotonic()) * 1000)))
-            if answer["events"]:
-                self._print(answer)
-                return True
-            if time.monotonic() >= deadline:
-                note(f"No event in {self._wanted.timeout_ms} ms.")
-                return False
+        found = self._wait(self._wanted.timeout_ms)
+        self._print(found)
+        if not found:
+            note(f"No event in {self._wanted.timeout_ms} ms.")
+        return bool(found)
 
     def run_on(self) -> None:
         """Print events as they come, until the limit is reached.
@@ -56,52 +48,42 @@ class Subscription:
         The position is fetched first: it must be known before the sidecar may go away and come back.
         """
         self._print(self._wait(0))
+        desk = self._sidecar.client.desk
+        desk.patience_seconds, desk.on_retry = None, self._tell
         while self._left != 0:
-            self._print(self._patiently(max(self._wanted.timeout_ms, _SHORTEST_POLL_MS)))
-
-    def _patiently(self, timeout_ms: int) -> Any:
-        pause = _FIRST_PAUSE_SECONDS
-        is_away = False
-        while True:
-            try:
-                answer = self._wait(timeout_ms)
-            except (NoSidecar, Failed, TookTooLong, Refused) as error:
-                if not self._may_try_again(error):
-                    raise
-                if not is_away:
-                    note(f"{error.message.splitlines()[0]} Trying again until it answers; Ctrl-C ends this.")
-                is_away = True
-                self._sleep(max(pause, getattr(error, "retry_after", None) or 0))
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                continue
-            if is_away:
+            found = self._wait(max(self._wanted.timeout_ms, _SHORTEST_POLL_MS))
+            if self._is_away:
                 note("It answers again.")
-            return answer
+            self._is_away = False
+            self._print(found)
 
-    def _may_try_again(self, error: Exception) -> bool:
-        """A sidecar that restarts may come back elsewhere; a token that ended may have been replaced in its file."""
-        has_new_token = self._sidecar.look()
-        if not isinstance(error, Refused):
-            return True
-        return error.status in {429, 502, 503, 504} or (error.status == 401 and has_new_token)
+    def _tell(self, error: SidecarError, seconds: float) -> None:
+        if not self._is_away:
+            first = self._sidecar.told(error).message.splitlines()[0]
+            note(f"{first} Trying again until it answers; Ctrl-C ends this.")
+        self._is_away = True
+        self._sidecar.look()
 
-    def _wait(self, timeout_ms: int) -> Any:
+    def _wait(self, timeout_ms: int) -> Events:
         wanted = self._wanted
-        milliseconds = min(timeout_ms, _LONGEST_POLL_MS)
-        query = {"timeout": milliseconds, "since": self._cursor, "filter": wanted.filter, "topic": wanted.topic}
-        query |= {"project": wanted.project, "limit": None if self._left is None else min(self._left, 1000)}
-        path = route("api", "events", "wait", wanted.types).replace("%2C", ",").replace("%2A", "*")
-        answer = self._sidecar.get(path, query, seconds=milliseconds / 1000)
-        self._cursor = answer.get("next_cursor") or self._cursor
-        return answer
+        found = self._sidecar.wait(
+            wanted.types,
+            timeout_ms,
+            since=self._cursor,
+            filter=wanted.filter,
+            topic=wanted.topic,
+            project=wanted.project,
+            limit=None if self._left is None else min(self._left, _MOST_EVENTS),
+        )
+        self._cursor = found.next_cursor or self._cursor
+        return found
 
-    def _print(self, answer: Any) -> None:
-        if answer.get("gap"):
+    def _print(self, found: Events) -> None:
+        if found.gap:
             note("Events are missing here: they were no longer kept when this asked for them.")
-        events = answer["events"]
         if self._left is not None:
-            self._left -= len(events)
-        for event in events:
+            self._left -= len(found)
+        for event in found:
             write(self._printer(event))
 
 

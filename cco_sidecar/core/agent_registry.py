@@ -75,16 +75,16 @@ class AgentRegistry:
 
     def knows(self, project_id: str, agent_id: str) -> bool:
         """Say whether the agent was started here."""
-        return self._find(project_id, agent_id) is not None
+        return self.find(project_id, agent_id) is not None
 
     def task_of(self, project_id: str, agent_id: str) -> str:
         """Give the task of an agent that was started here; empty for any other."""
-        agent = self._find(project_id, agent_id)
+        agent = self.find(project_id, agent_id)
         return "" if agent is None else agent.task
 
     def is_gone(self, project_id: str, agent_id: str) -> bool:
         """Say whether it was started here and has ended, or is being ended for good: then its tokens are dead."""
-        agent = self._find(project_id, agent_id)
+        agent = self.find(project_id, agent_id)
         return agent is not None and (agent.ended or agent.is_ending)
 
     def totals(self) -> AgentTotals:
@@ -103,7 +103,8 @@ class AgentRegistry:
         home.rows.put(agent)
         home.ledger.record("agent", agent).addErrback(self._unforeseen)
 
-    def _find(self, project_id: str, agent_id: str) -> Agent | None:
+    def find(self, project_id: str, agent_id: str) -> Agent | None:
+        """Look an agent up; None when there is none."""
         home = self._homes.get(project_id)
         return None if home is None else home.rows.find(agent_id)
 

@@ -30,6 +30,7 @@ class SpawnOrder:
     :param depth: 1 if no agent asks, else one more than that agent's.
     :param environment: added names and values; they may be secrets and are never in the ledger.
     :param context_requirements: handed on as it came.
+    :param agent_id: the agent's id, where it is known beforehand; asked for again, nothing is started again.
     """
 
     agent_type: str
@@ -42,6 +43,7 @@ class SpawnOrder:
     priority: str = "normal"
     environment: Mapping[str, str] = field(factory=dict)
     context_requirements: object = None
+    agent_id: str | None = None
 
 
 @frozen

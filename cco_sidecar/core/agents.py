@@ -102,6 +102,9 @@ class Agents(AgentRegistry):
 
     async def _spawn(self, order: SpawnOrder, key: Callable[[Agent], KeyRecord] | None) -> Agent:
         home = self.home(order.project_id)
+        known = None if order.agent_id is None else home.rows.find(order.agent_id)
+        if known is not None:
+            return known
         if self.lives.closed:
             raise SpawnFailed("The sidecar is stopping: spawn again when it is back.", reason="stopping")
         depth = self._depth(home, order.parent)
@@ -150,7 +153,7 @@ class Agents(AgentRegistry):
 
     def _new(self, order: SpawnOrder, depth: int) -> Agent:
         return Agent(
-            agent_id=self._new_id(),
+            agent_id=order.agent_id or self._new_id(),
             agent_type=order.agent_type,
             issue_id=order.issue_id,
             project_id=order.project_id,

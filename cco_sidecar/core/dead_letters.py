@@ -30,7 +30,10 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that somebody could not take (its JSON text), or the word that some were lost; times are in seconds."""
+    """An event that somebody could not take (its JSON text), or the word that some were lost; times are in seconds.
+
+    ``source`` is ``webhook`` or ``workflow``; a workflow's letter names the run and the rule, and no webhook.
+    """
 
     id: str
     source: str
@@ -42,6 +45,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     dead_at: float
     event: msgspec.Raw = _NO_EVENT
     lost: Lost | None = None
+    run_id: str = ""
+    rule: str = ""
 
     @property
     def has_event(self) -> bool:
@@ -85,6 +90,8 @@ class DeadLetters:
         first_attempt_at: float | None,
         last_attempt_at: float | None,
         letter_id: str | None = None,
+        run_id: str = "",
+        rule: str = "",
     ) -> "Deferred[None]":
         """Fire when the letter is on disk; raises as `IJournal.append`.
 
@@ -100,6 +107,8 @@ class DeadLetters:
             first_attempt_at=first_attempt_at,
             last_attempt_at=last_attempt_at,
             dead_at=self._clock.seconds(),
+            run_id=run_id,
+            rule=rule,
         )
         return self._ledger.record("dead_letter", letter).addCallback(lambda _: self._keep(letter))
 

@@ -27,6 +27,28 @@ class Answered:
     body: bytes
 
 
+@frozen
+class Attempt:
+    """The work of a request with a key, while it goes on."""
+
+    _keys: "Idempotency"
+    _slot: Slot
+    _digest: str
+
+    def record(self, status: int, answer: object) -> KeyRecord:
+        """Make the record to write together with the effect."""
+        return self._keys._record(self._slot, self._digest, status, answer)
+
+    def answered(self, answered: Answered) -> None:
+        """Remember the answer: the work is done."""
+        self._keys._keep(self.record(answered.status, msgspec.Raw(answered.body)))
+
+    def end(self) -> None:
+        """Let those go on who wait for the same key; whatever became of the work."""
+        for turn in self._keys._in_flight.pop(self._slot, ()):
+            turn.callback(None)
+
+
 @define(eq=False)
 class Idempotency:
     """Remembers a project's keys, with the answer that each got."""
@@ -35,6 +57,16 @@ class Idempotency:
     kinds: tuple[str, ...] = (KEY_KIND,)
     _kept: "OrderedDict[Slot, KeyRecord]" = field(factory=OrderedDict)  # oldest first
     _in_flight: "dict[Slot, list[Deferred[None]]]" = field(factory=dict)
+
+    def is_new(self, slot: Slot) -> bool:
+        """Say whether nothing is known of a key: no answer, and no request that is being worked on."""
+        return slot not in self._in_flight and self._find(slot) is None
+
+    def attempt(self, slot: Slot, digest: str) -> "Attempt":
+        """Begin the work of a key that is new, for one who cannot wait in `once`; all others wait until it ends."""
+        assert self.is_new(slot)
+        self._in_flight[slot] = []
+        return Attempt(self, slot, digest)
 
     async def once(
         self,
@@ -68,14 +100,13 @@ class Idempotency:
                     "use a new one for a new request."
                 )
             return Answered(kept.status, bytes(kept.answer))
-        self._in_flight[slot] = []
+        attempt = self.attempt(slot, digest)
         try:
-            answered = await work(lambda status, answer: self._record(slot, digest, status, answer))
-            self._keep(self._record(slot, digest, answered.status, msgspec.Raw(answered.body)))
+            answered = await work(attempt.record)
+            attempt.answered(answered)
             return answered
         finally:
-            for turn in self._in_flight.pop(slot):
-                turn.callback(None)
+            attempt.end()
 
     def _record(self, slot: Slot, digest: str, status: int, answer: object) -> KeyRecord:
         text = answer if isinstance(answer, msgspec.Raw) else msgspec.Raw(msgspec.json.encode(answer))

@@ -51,6 +51,11 @@ class IssueTexts:
         text = IssueText(issue_id, title, body, self._clock.seconds())
         return self._ledger.record("issue_text", text).addCallback(lambda _: self._keep(text))
 
+    @property
+    def names(self) -> Iterable[str]:
+        """The issues that have one."""
+        return self._kept
+
     def find(self, issue_id: str) -> IssueText | None:
         """Give the text of an issue, if there is one."""
         return self._kept.get(issue_id)

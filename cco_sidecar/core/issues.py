@@ -40,6 +40,19 @@ class Issues:
         self._ledger.note("issue", issue)
         return issue
 
+    def begin(self, issue_id: str, mark: int) -> None:
+        """Note that work on an issue begins anew: what comes after ``mark`` concerns its agents (contract 1)."""
+        seen = self.see(issue_id)
+        if seen.mark < mark:
+            issue = Issue(issue_id, mark, seen.first_seen)
+            self._keep(issue)
+            self._ledger.note("issue", issue)
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The issues that were ever named."""
+        return self._seen
+
     def find(self, issue_id: str) -> Issue | None:
         """Give the issue, if it was ever named."""
         return self._seen.get(issue_id)

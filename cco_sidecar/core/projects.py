@@ -1,19 +1,24 @@
 """A project: a directory tree with its own log, its own memory and nothing of another's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from attrs import define
 
+from cco_sidecar.core.checkpoints import Checkpoints
+from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
+from cco_sidecar.core.fences import Fences
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
-from cco_sidecar.errors import NotFound
+from cco_sidecar.core.workflows.runs import Runs
+from cco_sidecar.errors import NotFound, Refusal
 
 
 @define(eq=False)
@@ -30,6 +35,35 @@ class Project:
     dead_letters: DeadLetters
     webhooks: Webhooks
     texts: IssueTexts
+    fences: Fences
+    claims: Claims
+    tasks: Tasks
+    checkpoints: Checkpoints
+    runs: Runs
+
+    def end_agent(self, agent: str, refusal: Refusal) -> None:
+        """End all that an agent holds and waits for, for it is gone."""
+        self.hub.end_agent(agent, refusal)
+        self.claims.end_agent(agent, refusal)
+        self.tasks.end_agent(agent, refusal)
+
+    def end_refused(self) -> None:
+        """End all that is waited for under tokens that are no good any more."""
+        self.hub.end_refused()
+        self.claims.end_refused()
+        self.tasks.end_refused()
+
+    def end_tokens(self, token_ids: Collection[str], refusal: Refusal) -> None:
+        """End all that is waited for, or held, by these tokens."""
+        self.hub.end_polls(token_ids, refusal)
+        self.claims.end_tokens(token_ids, refusal)
+        self.tasks.end_tokens(token_ids, refusal)
+
+    def drain(self) -> None:
+        """Answer all that waits, and let nobody wait any more."""
+        self.hub.drain()
+        self.claims.drain()
+        self.tasks.drain()
 
 
 @define(eq=False)

@@ -14,8 +14,10 @@ from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.shielding import shielded
+from cco_sidecar.core.tasks.task import DEFAULT_ATTEMPTS, RANKS
+from cco_sidecar.core.tasks.tasks import NewTask
 from cco_sidecar.core.times import rfc3339
-from cco_sidecar.core.workflows import NextAgent
+from cco_sidecar.core.workflows.definition import NextAgent
 from cco_sidecar.errors import Refusal
 from cco_sidecar.interfaces import IResultStore, StoredResult
 
@@ -57,7 +59,7 @@ class Results:
     """Stores results, and publishes what follows from them.
 
     ``started_here`` says whether the sidecar itself watches an agent: then its process, not its result, ends it;
-    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the workflow.
+    ``stored`` lets the registry know which result was an agent's last; ``next_agents`` asks the issue's workflow.
     """
 
     _clock: IReactorTime
@@ -65,7 +67,7 @@ class Results:
     _new_id: Callable[[], str]
     _started_here: Callable[[str, str], bool]
     _stored: Callable[[str, str, str], None]
-    _next_agents: Callable[[str, str], list[NextAgent]]
+    _next_agents: Callable[[Project, Report], list[NextAgent]]
 
     async def accept(self, project: Project, report: Report, key_for: KeyFor | None) -> Accepted:
         """Give the result back as stored once it is on disk, with ``result_stored`` published.
@@ -85,8 +87,21 @@ class Results:
         path = await self._store.store(_stored_form(project.id, result_id, timestamp, report))
         self._stored(project.id, report.agent_id, result_id)
         event = await self._announce(project, report, result_id, str(path), key_for)
-        next_agents = self._next_agents(report.agent_type, report.status)
+        next_agents = self._next_agents(project, report)
         return Accepted(result_id, str(path), next_agents, event, timestamp)
+
+    async def add_tasks(self, project: Project, report: Report, accepted: Accepted) -> list[str]:
+        """Make a task of each agent type that comes next; gives their ids, none of those that could not be made."""
+        found = []
+        for following in accepted.next_agents:
+            try:
+                task = await project.tasks.add(_following(following, report, accepted), report.agent_id)
+            except Refusal as refusal:
+                # The result is safe; that nobody is given the task is said in the answer.
+                _log.error("no task for {type}: {why}", type=following.agent_type, why=refusal.message)
+                continue
+            found.append(task.id)
+        return found
 
     async def _announce(
         self, project: Project, report: Report, result_id: str, path: str, key_for: KeyFor | None
@@ -108,6 +123,19 @@ class Results:
             _log.error("result {id} is stored, but its event is not: {why}", id=result_id, why=refusal.message)
             return None
         return published.event
+
+
+def _following(following: NextAgent, report: Report, accepted: Accepted) -> NewTask:
+    return NewTask(
+        title=f"{following.agent_type} for {report.issue_id}",
+        task=following.reason,
+        types=[following.agent_type],
+        issue_id=report.issue_id,
+        priority=following.priority if following.priority in RANKS else "normal",  # type: ignore[arg-type]
+        after=(),
+        max_attempts=DEFAULT_ATTEMPTS,
+        data=msgspec.Raw(msgspec.json.encode({"result_id": accepted.result_id, "agent_id": report.agent_id})),
+    )
 
 
 def _stored_form(project_id: str, result_id: str, timestamp: str, report: Report) -> StoredResult:

@@ -12,7 +12,8 @@ from cco_sidecar.core.context.wishes import path_refusal, pattern_refusal
 from cco_sidecar.core.events.filter_parser import parse_filter
 from cco_sidecar.core.limits import RateLimit
 from cco_sidecar.core.roster_file import MOST_TYPES, AgentEntry, ContextWish, PlacedError, RosterFile, decode, not_known
-from cco_sidecar.core.workflows import PLACEHOLDERS, PRIORITIES, Rule, Workflow
+from cco_sidecar.core.workflows.checks import endless, misspelt
+from cco_sidecar.core.workflows.definition import PLACEHOLDERS, PRIORITIES, Rule, Workflow
 from cco_sidecar.errors import InvalidFilter, InvalidParameter, UnknownAgentType
 
 __all__ = [
@@ -239,8 +240,21 @@ def _workflows(file: RosterFile, types: Mapping[str, AgentType]) -> dict[str, Wo
             if rule.name in names:
                 raise PlacedError(f"{path}.rules[{number}].name", f"there is a rule '{rule.name}' already")
             names.add(rule.name)
+        _check_together(entry.rules, f"{path}.rules", publishes)
         workflows[entry.name] = Workflow(entry.name, entry.title or entry.name, entry.rules, publishes)
     return workflows
+
+
+def _check_together(rules: tuple[Rule, ...], path: str, publishes: Mapping[str, tuple[str, ...]]) -> None:
+    for number, rule in enumerate(rules):
+        for place, event, near in misspelt(rule, publishes):
+            meant = f"nobody publishes '{event}': did you mean '{near}'?"
+            raise PlacedError(f"{path}[{number}].on.types[{place}]", meant)
+    circle = endless(rules, publishes)
+    if circle:
+        number = next(number for number, rule in enumerate(rules) if rule.name == circle[0])
+        way = " -> ".join([*circle, circle[0]])
+        raise PlacedError(f"{path}[{number}]", f"the rules go round for ever: {way}; give one of them 'max_rounds'")
 
 
 def _check_rule(rule: Rule, path: str, types: Mapping[str, AgentType]) -> None:

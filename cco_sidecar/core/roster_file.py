@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from cco_sidecar.core import identifiers
-from cco_sidecar.core.workflows import MOST_RULES, Rule, Trigger
+from cco_sidecar.core.workflows.definition import MOST_RULES, Rule, Trigger
 
 MOST_TYPES = 1000
 MOST_BYTES = 8 * 1024 * 1024

@@ -73,6 +73,21 @@ class TokenBook:
             line.append(after.successor)
         return line
 
+    def good_until(self, jti: str, exp: float) -> float | None:
+        """Say until when, at least, a token or one that followed it is good; None if none of them is any more.
+
+        :param exp: when the token itself ends.
+        """
+        now = self._clock.seconds()
+        while jti not in self.revoked:
+            if exp > now:
+                return exp
+            after = self.successions.get(jti)
+            if after is None:
+                return None
+            jti, exp = after.successor, after.exp
+        return None
+
     def _forget_ended(self) -> None:
         now = self._clock.seconds()
         # Newest first: whoever has a living descendant stays, so that revoking it reaches that.

@@ -12,10 +12,10 @@ from types import FrameType
 from typing import NoReturn
 
 from cco_sidecar.cli.output import note
-from cco_sidecar.demo.client import OutOfTimeError, RefusedError
+from cco_sidecar.client import SidecarError
 from cco_sidecar.demo.repository import Repository, RepositoryError, choose
 from cco_sidecar.demo.script import WORKFLOW, chain
-from cco_sidecar.demo.sidecar import Sidecar, SidecarError
+from cco_sidecar.demo.sidecar import Sidecar, StartError
 from cco_sidecar.demo.stage import Stage, clear, end_processes, left_over
 from cco_sidecar.demo.story import Story, missing
 from cco_sidecar.demo.timeline import line, show_numbers, show_tables
@@ -38,7 +38,7 @@ def run(keep: bool = False) -> int:
     except KeyboardInterrupt:
         note("Interrupted; what was started is stopped.")
         return INTERRUPTED
-    except (RepositoryError, SidecarError, RefusedError, OutOfTimeError) as error:
+    except (RepositoryError, StartError, SidecarError) as error:
         note(f"The demo could not be shown. {error}")
         return 1
     finally:
@@ -108,7 +108,7 @@ def _stop(sidecar: Sidecar, story: Story) -> None:
     """Stop what was started, agents first."""
     if sidecar.is_running:
         # A sidecar that cannot do it any more is ended all the same.
-        with contextlib.suppress(RefusedError, OutOfTimeError, OSError):
+        with contextlib.suppress(SidecarError, OSError):
             clear(sidecar.client(CLEAR_SECONDS))
     sidecar.stop()
     end_processes(story)

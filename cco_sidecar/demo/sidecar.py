@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from cco_sidecar import runfile
-from cco_sidecar.demo.client import Client
+from cco_sidecar.client import Client
 from cco_sidecar.demo.script import ROSTER
 
 PROJECT = "demo"
@@ -19,7 +19,7 @@ _LAST_LINES = 12
 _SOMEBODY_ELSES = ("CCO_", "GIT_", "PROJECT_ROOT")
 
 
-class SidecarError(Exception):
+class StartError(Exception):
     """It did not start; the text has the end of its log."""
 
 
@@ -38,7 +38,7 @@ class Sidecar:
     def start(self) -> runfile.RunFile:
         """Start it, and wait until it listens.
 
-        :raises SidecarError: it ended, or took too long.
+        :raises StartError: it ended, or took too long.
         """
         self._write_config()
         options = ["--port=0", f"--storage={self.storage}", f"--project-root={PROJECT}={self._repository}"]
@@ -59,7 +59,7 @@ class Sidecar:
             if self._entry is not None:
                 return self._entry
             time.sleep(_LOOK_SECONDS)
-        raise SidecarError(f"The sidecar did not start. Its log ends:\n{self.last_lines()}")
+        raise StartError(f"The sidecar did not start. Its log ends:\n{self.last_lines()}")
 
     def _write_config(self) -> None:
         """Let a sidecar that is ended take its agents along, whoever ends it."""
@@ -86,12 +86,17 @@ class Sidecar:
     def client(self, seconds: float) -> Client:
         """Give a client that may do everything, for so long.
 
-        :raises SidecarError: it was not started.
+        :raises StartError: it was not started.
         """
         if self._entry is None:
-            raise SidecarError("The sidecar is not started.")
-        token_file = Path(self._entry.admin_token_file)
-        return Client(self._entry.url, lambda: token_file.read_text().strip(), time.monotonic() + seconds)
+            raise StartError("The sidecar is not started.")
+        return Client(
+            self._entry.url,
+            token_file=self._entry.admin_token_file,
+            patience_seconds=seconds,
+            lifetime_seconds=seconds,
+            environ={},
+        )
 
     def stop(self) -> int | None:
         """End it and wait until it is gone; gives its exit code, None if it was never started."""

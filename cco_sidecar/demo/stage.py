@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 
 from cco_sidecar import runfile
-from cco_sidecar.demo.client import Client, RefusedError
+from cco_sidecar.client import Client, NotFound
 from cco_sidecar.demo.script import FIRST_EVENT, Step
 from cco_sidecar.demo.sidecar import PROJECT, Sidecar
 from cco_sidecar.demo.story import Json, Story
@@ -46,16 +46,11 @@ class Stage:
     def play(self) -> None:
         """Play to the end, or until an agent fails.
 
-        :raises RefusedError: the sidecar refused something.
-        :raises OutOfTimeError: it did not answer.
+        :raises SidecarError: the sidecar refused something, or did not answer.
         """
         self._spawn([step for step in self._story.steps if step.agent_type in self._story.early])
         self._await_parked()
-        self._client.request(
-            "POST",
-            f"/api/events/{FIRST_EVENT}",
-            {"topic": "issue", "data": {"issue_id": ISSUE, "task": TASK}, "correlation_id": ISSUE},
-        )
+        self._client.publish_event(FIRST_EVENT, "issue", {"issue_id": ISSUE, "task": TASK}, correlation_id=ISSUE)
         while not self._is_over() and self._client.seconds_left > 0:
             self._watch(POLL_MS)
 
@@ -68,15 +63,8 @@ class Stage:
         self._story.spawned.update({step.agent_type: answer for step, answer in zip(steps, answers, strict=True)})
 
     def _spawn_one(self, step: Step) -> Json:
-        order = {
-            "agent_type": step.agent_type,
-            "issue_id": ISSUE,
-            "task": step.task.format(issue_id=ISSUE, task=TASK),
-            "runner": "demo",
-        }
-        key = {"Idempotency-Key": f"{ISSUE}-{step.agent_type}"}
-        answer: Json = self._client.request("POST", "/api/agents/spawn", order, key).json()
-        return answer
+        task = step.task.format(issue_id=ISSUE, task=TASK)
+        return self._client.spawn_agent(step.agent_type, task, issue_id=ISSUE, runner="demo")
 
     def _await_parked(self) -> None:
         """Watch until every agent's poll is parked; what then is missing, `missing` says."""
@@ -89,10 +77,9 @@ class Stage:
 
     def _watch(self, timeout_ms: int) -> None:
         """Take in what has happened since the last look."""
-        target = f"/api/events/wait/*?since={self._cursor}&timeout={timeout_ms}"
-        answer = self._client.request("GET", target).json()
-        self._cursor = answer["next_cursor"]
-        for event in answer["events"]:
+        found = self._client.wait_for_event("*", timeout_ms, since=self._cursor)
+        self._cursor = found.next_cursor or self._cursor
+        for event in found:
             self._story.events.append(event)
             show_event(self._story, event, self._began_at)
             self._spawn([step for step in self._story.steps if self._is_due(step, event)])
@@ -108,7 +95,7 @@ class Stage:
     def look_back(self) -> None:
         """Collect what is left of it all: agents, results, their files, and what the sidecar counted."""
         story = self._story
-        agents = self._client.request("GET", f"/api/agents?issue={ISSUE}").json()["agents"]
+        agents = self._client.list_agents(issue=ISSUE)["agents"]
         story.agents = {agent["agent_type"]: agent for agent in agents}
         for step in story.steps:
             self._find_result(step.agent_type)
@@ -118,8 +105,8 @@ class Stage:
 
     def _find_result(self, agent_type: str) -> None:
         try:
-            stored = self._client.request("GET", f"/api/results/{ISSUE}/{agent_type}").json()
-        except RefusedError:
+            stored = self._client.get_result(agent_type, ISSUE)
+        except NotFound:
             return  # there is none: `missing` says so
         path = self._sidecar.storage / "results" / PROJECT / ISSUE / f"{agent_type}.json"
         self._story.results[agent_type] = stored
@@ -129,9 +116,9 @@ class Stage:
 
 def clear(client: Client) -> None:
     """End the agents that still run."""
-    for agent in client.request("GET", f"/api/agents?issue={ISSUE}").json()["agents"]:
+    for agent in client.list_agents(issue=ISSUE)["agents"]:
         if agent["status"] in _LIVE:
-            client.request("DELETE", f"/api/agents/{agent['agent_id']}?force=true")
+            client.kill_agent(agent["agent_id"], force=True)
 
 
 def _json_of(path: Path) -> Any:

@@ -171,7 +171,7 @@ class AgentsAPI:
             project_id=project.id,
             parent=claims.sub,
             task=body.task or project.texts.text_of(issue_id)[:MOST_TASK] or _task_of(kind),
-            runner=self._runner(body.runner),
+            runner=known_runner(body.runner, self._runners, self._default_runner),
             timeout_seconds=body.timeout_seconds or self._default_timeout_seconds,
             priority=body.priority,
             environment=body.environment,
@@ -185,16 +185,6 @@ class AgentsAPI:
         if not call.holder.is_admin and named != call.project.id:
             raise Foreign(f"This token is for the project '{call.project.id}' alone.")
         return self._projects.get(named)
-
-    def _runner(self, name: str | None) -> str:
-        if name is None:
-            return self._default_runner
-        if name not in self._runners:
-            meant = nearest(name, self._runners)
-            known = ", ".join(sorted(self._runners))
-            hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
-            raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
-        return name
 
     def _answer(self, agent: Agent) -> SpawnAnswer:
         url = f"{self._url}/api/agents/{agent.agent_id}"
@@ -305,6 +295,21 @@ class AgentsAPI:
 
 def _time(at: float | None) -> str | None:
     return None if at is None else rfc3339(at)
+
+
+def known_runner(name: str | None, runners: Collection[str], default: str) -> str:
+    """Give the runner of that name, or the default one.
+
+    :raises InvalidBody: there is none.
+    """
+    if name is None:
+        return default
+    if name not in runners:
+        meant = nearest(name, runners)
+        known = ", ".join(sorted(runners))
+        hint = f"did you mean '{meant}'?" if meant else f"there are {known}."
+        raise InvalidBody(f"There is no runner '{name[:64]}': {hint}", path="$.runner")
+    return name
 
 
 def _task_of(kind: AgentType) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cco_sidecar.web.site import SidecarSite
 
 NEVER = float("inf")
+HOLD_SECONDS = 1.0
 MOST_AHEAD = 16384
 """So many bytes of a next request are read while one is in hand; as in `HTTPChannel`."""
 
@@ -33,15 +34,18 @@ class InHand(Protocol):
 class FastPath(Protocol):
     """Answers what it is made for, and takes nothing else."""
 
-    def take(self, connection: "Connection", data: bytes) -> bool:
-        """Begin to answer the one whole request that ``data`` is; False if it is anything else."""
+    def take(self, connection: "Connection", data: bytes) -> bool | None:
+        """Begin to answer the one whole request that ``data`` is.
+
+        None if it begins one of its own whose body has not come yet, False if it is anything else.
+        """
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
 class Connection:
     """The protocol of a connection; at most one of ``in_hand`` and ``channel`` is there."""
 
-    __slots__ = ("_ahead", "_sends_at_once", "channel", "ends_at", "in_hand", "receipts", "site", "transport")
+    __slots__ = ("_ahead", "_held", "_sends_at_once", "channel", "ends_at", "in_hand", "receipts", "site", "transport")
 
     def __init__(self, site: "SidecarSite") -> None:
         self.site = site
@@ -51,6 +55,7 @@ class Connection:
         self.receipts: Receipts
         self.ends_at = NEVER  # its time limit, in seconds since the epoch; `SidecarSite` looks each second
         self._ahead = b""  # came while a request was in hand
+        self._held = b""  # a request of the fast path's, but for some of its body
         self._sends_at_once = False
 
     # The transport's side
@@ -82,13 +87,31 @@ class Connection:
         if channel is not None and not channel.is_idle:
             channel.dataReceived(data)
             return
+        data = self._held + data if self._held else data
         fast = self.site.fast_path
-        if fast is not None and fast.take(self, data):
-            return
+        taken = False if fast is None else fast.take(self, data)
+        self._held = b""
+        if taken is None:
+            self._hold(data)
+        elif not taken:
+            self._give_to_channel(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Wait a moment for the body: many clients send it in a packet of its own, at once after the head."""
+        self.receipts.settle()
+        self._held = data
+        self._let_channel_go()
+        self.ends_at = self.site.clock.seconds() + HOLD_SECONDS
+
+    def _give_to_channel(self, data: bytes) -> None:
         if self.channel is None:
             self._make_channel()
         assert self.channel is not None
         self.channel.dataReceived(data)
+
+    def _give_up_holding(self) -> None:
+        data, self._held = self._held, b""
+        self._give_to_channel(data)
 
     def _make_channel(self) -> None:
         self.ends_at = NEVER
@@ -136,6 +159,9 @@ class Connection:
         """The fast path has taken a request: the channel, which is idle, is let go."""
         self.in_hand = in_hand
         self.ends_at = NEVER
+        self._let_channel_go()
+
+    def _let_channel_go(self) -> None:
         if self.channel is not None:
             self.channel.retire()
             self.channel = None
@@ -165,6 +191,8 @@ class Connection:
 
     def drain(self) -> None:
         """Close now if nothing is going on; else after the answer in hand, or once it has been received."""
+        if self._held:
+            self._give_up_holding()
         if not self.is_busy and not self.receipts.carried:
             self.transport.loseConnection()
 
@@ -174,7 +202,10 @@ class Connection:
             self.transport.abortConnection()
 
     def out_of_time(self) -> None:
-        """End the connection: it has been silent too long."""
+        """End the connection: it has been silent too long; what was held is the channel's, which has its own limits."""
         self.ends_at = NEVER
+        if self._held:
+            self._give_up_holding()
+            return
         if not self.receipts.half_close():
             self.transport.loseConnection()

@@ -31,6 +31,7 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.errors import InvalidParameter, Refusal
 from cco_sidecar.interfaces import IResultStore
 from cco_sidecar.web.codec import JSON, Reply
+from cco_sidecar.web.outputs import output_of
 from cco_sidecar.web.routing import Call, ProjectQuery
 
 FIRST_BYTES = 1024 * 1024
@@ -231,7 +232,7 @@ class ContextAPI:
         outputs = []
         for entry in entries:
             try:
-                outputs.append(_output(await self._store.by_id(project_id, entry.id, issue_id)))
+                outputs.append(output_of(await self._store.by_id(project_id, entry.id, issue_id)))
             except (Refusal, msgspec.MsgspecError):
                 continue  # pruned or damaged meanwhile, or made by hand: the others still help
         version = hashlib.sha256(" ".join(output.result_id for output in outputs).encode()).hexdigest()
@@ -270,36 +271,6 @@ def _budget(query: ContextQuery) -> int:
 def _with_issue(task: str, issue: str) -> str:
     """Join a task and the text of its issue, which an agent without a task of its own has as its task already."""
     return task if issue in task else f"{task}\n\n{issue}" if task else issue
-
-
-class _Decided(msgspec.Struct):
-    decisions: Any = None
-    files_affected: Any = None
-    files_modified: Any = None
-
-
-class _Stored(msgspec.Struct):
-    id: str
-    agent_id: str
-    agent_type: str
-    status: str
-    timestamp: str
-    result: _Decided
-
-
-def _output(text: bytes) -> PreviousOutput:
-    stored = msgspec.json.decode(text, type=_Stored)
-    files = stored.result.files_affected or stored.result.files_modified
-    decisions = stored.result.decisions
-    return PreviousOutput(
-        agent=stored.agent_id,
-        agent_type=stored.agent_type,
-        timestamp=stored.timestamp,
-        status=stored.status,
-        decisions=decisions if isinstance(decisions, list) else [] if decisions is None else [decisions],
-        files_affected=[path for path in files if isinstance(path, str)] if isinstance(files, list) else [],
-        result_id=stored.id,
-    )
 
 
 def _same(header: str | None, etag: str) -> bool:

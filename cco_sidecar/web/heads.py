@@ -19,6 +19,8 @@ _REQUEST = re.compile(
 _HEADER = re.compile(rb"([A-Za-z0-9-]{1,64}): ([!-~](?:[ -~]*[!-~])?)")
 _LENGTHS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _MOST_DIGITS = 7
+_KEYS = (b"\r\nIdempotency-Key: ", b"\r\nidempotency-key: ")
+_KEY = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 _FREE = frozenset({b"user-agent", b"accept-encoding", b"accept-language"})
 """Headers whose value makes no difference to any answer here."""
@@ -38,20 +40,33 @@ class RequestLine:
     is_publish: bool
     name: str
     query: bytes
+    target: bytes
 
 
 def split_length(head: bytes) -> tuple[bytes, int | None]:
     """Take the Content-Length out of a head, which then is the same for bodies of all sizes."""
-    for name in _LENGTHS:
+    rest, digits = _split(head, _LENGTHS)
+    return (rest, int(digits)) if digits.isdigit() and len(digits) <= _MOST_DIGITS else (head, None)
+
+
+def split_key(head: bytes) -> tuple[bytes, str | None]:
+    """Take the Idempotency-Key out of a head, which then is the same for all requests of its sender."""
+    rest, key = _split(head, _KEYS)
+    return (rest, key.decode("ascii")) if _KEY.fullmatch(key) else (head, None)
+
+
+def _split(head: bytes, names: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """Take out the first line that begins so, and give its value; a second one stays, and is doubted."""
+    for name in names:
         start = head.find(name)
         if start < 0:
             continue
         value = start + len(name)
         end = head.find(b"\r\n", value)
-        digits = head[value:end] if end >= 0 else head[value:]
-        if digits.isdigit() and len(digits) <= _MOST_DIGITS:
-            return head[:start] + (head[end:] if end >= 0 else b""), int(digits)
-    return head, None
+        if end < 0:
+            return head[:start], head[value:]
+        return head[:start] + head[end:], head[value:end]
+    return head, b""
 
 
 def parse_request_line(line: bytes) -> RequestLine | None:
@@ -61,7 +76,7 @@ def parse_request_line(line: bytes) -> RequestLine | None:
         return None
     is_publish = request[1] is not None
     name = request[2] if is_publish else request[4]
-    return RequestLine(is_publish, name.decode("ascii"), request[5] or b"")
+    return RequestLine(is_publish, name.decode("ascii"), request[5] or b"", line.split(b" ", 2)[1])
 
 
 def parse_headers(block: bytes) -> Mapping[bytes, bytes] | None:

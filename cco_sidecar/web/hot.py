@@ -11,8 +11,11 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, datetimeToString
 
 from cco_sidecar.access_log import Entry
-from cco_sidecar.core.events.hub import EventHub, Published
+from cco_sidecar.core.events.event import Event
+from cco_sidecar.core.events.hub import Draft, EventHub, Published
 from cco_sidecar.core.events.waiting import Answer, Reader
+from cco_sidecar.core.idempotency import Answered, Attempt
+from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.limits import Allowance, RateLimit
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.tokens import Claims
@@ -37,6 +40,7 @@ class Line:
     route: str
     method: str
     path: str
+    target: bytes
     event_type: str
     wish: Wish
 
@@ -189,13 +193,38 @@ class Hot:
 
 
 class Publishing(Hot):
-    """A publish that is on its way to the disk."""
+    """A publish that is on its way to the disk, perhaps under an Idempotency-Key."""
 
-    __slots__ = ()
+    __slots__ = ("_attempt",)
+
+    _attempt: Attempt | None
+
+    def begin(self, draft: Draft, attempt: Attempt | None) -> None:
+        """Begin to publish."""
+        self._attempt = attempt
+        key_for = None if attempt is None else self._record
+        self._caller.project.hub.accept(draft, key_for).addCallbacks(self.published, self.failed)
+
+    def _record(self, event: Event) -> KeyRecord:
+        assert self._attempt is not None
+        return self._attempt.record(202, publish_answer(self._caller.project.hub, Published(event, ())))
 
     def published(self, published: Published) -> None:
         """Tell the publisher."""
-        self._answer(202, _encode(publish_answer(self._caller.project.hub, published)))
+        try:
+            body = _encode(publish_answer(self._caller.project.hub, published))
+            if self._attempt is not None:
+                self._attempt.answered(Answered(202, body))
+                self._attempt.end()
+            self._answer(202, body)
+        except Exception:  # noqa: BLE001 - as an errback would, which costs each answer more
+            self.failed(Failure())
+
+    def failed(self, failure: Failure) -> None:
+        """Answer with a refusal, or for a mistake of ours."""
+        if self._attempt is not None:
+            self._attempt.end()
+        super().failed(failure)
 
 
 class Waiting(Hot):
@@ -213,7 +242,7 @@ class Waiting(Hot):
         except Refusal:
             self.failed(Failure())
             return
-        self._waiting.addCallback(self.answered).addErrback(self.failed)
+        self._waiting.addCallbacks(self.answered, self.failed)
 
     def hung_up(self) -> None:
         """The peer is gone: its place is free at once."""
@@ -221,10 +250,15 @@ class Waiting(Hot):
 
     def answered(self, answer: Answer) -> None:
         """Give what came."""
+        try:
+            self._give(answer)
+        except Exception:  # noqa: BLE001 - as above
+            self.failed(Failure())
+
+    def _give(self, answer: Answer) -> None:
         if answer.delivery is not None:
             if self._connection.in_hand is not self:
                 answer.delivery.lost()
                 return
             self._connection.receipts.carry(answer.delivery)
-        body = self._answering.events.waited(self._caller.project.hub, answer)
-        self._answer(200, body)
+        self._answer(200, self._answering.events.waited(self._caller.project.hub, answer))

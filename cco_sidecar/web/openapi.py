@@ -10,7 +10,7 @@ from cco_sidecar import __version__
 from cco_sidecar.core.identifiers import PATTERN
 from cco_sidecar.web.codec import Reply
 from cco_sidecar.web.errors import STATUS
-from cco_sidecar.web.routing import Access, Call, NoQuery, Route
+from cco_sidecar.web.routing import Access, Call, NoQuery, Route, optional_body
 
 JSON_TYPE = "application/json"
 
@@ -70,7 +70,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = []
     if route.body is not None:
         operation["requestBody"] = {
-            "required": True,
+            "required": route.read is not optional_body,
             "content": _content({JSON_TYPE: route.body, **route.body_forms}),
         }
     return operation

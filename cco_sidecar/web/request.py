@@ -91,6 +91,7 @@ class SidecarRequest(Request):
     def process(self) -> None:
         """Check what holds for every request, then route it."""
         self.stop_draining()
+        self.arrived = self.site.clock.seconds()  # it is whole: how long its sender took is not our time
         self.site.admit(self)
 
     def route_on(self) -> None:

@@ -28,7 +28,10 @@ Name = Annotated[str, Meta(max_length=128)]
 
 
 class ResultRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A result as its agent sends it; ``result`` is any JSON object with a ``status``."""
+    """A result as its agent sends it; ``result`` is any JSON object with a ``status``.
+
+    ``next_as_tasks`` makes a task of each agent type that comes next.
+    """
 
     agent_id: str
     agent_type: str
@@ -36,6 +39,7 @@ class ResultRequest(msgspec.Struct, forbid_unknown_fields=True):
     result: msgspec.Raw
     project_id: str | None = None
     timestamp: Name | None = None
+    next_as_tasks: bool = False
 
 
 class _Status(msgspec.Struct):
@@ -51,7 +55,7 @@ class NextAgentAnswer(msgspec.Struct):
 
 
 class StoreAnswer(msgspec.Struct):
-    """What became of a result."""
+    """What became of a result; ``tasks`` are those that ``next_as_tasks`` made."""
 
     id: str
     stored: bool
@@ -60,6 +64,7 @@ class StoreAnswer(msgspec.Struct):
     event_published: bool
     event_id: str | None
     timestamp: str
+    tasks: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ListQuery(ProjectQuery):
@@ -130,7 +135,10 @@ class ResultsAPI:
 
             key: KeyFor | None = None if record is None else key_for
             accepted = await self._results.accept(project, report, key)
-            return Answered(201, msgspec.json.encode(self._answer(accepted)))
+            answer = self._answer(accepted)
+            if call.body.next_as_tasks:
+                answer.tasks = await self._results.add_tasks(project, report, accepted)
+            return Answered(201, msgspec.json.encode(answer))
 
         answered = await idempotent(call, project, work)
         return Reply(answered.body, answered.status)

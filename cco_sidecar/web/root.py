@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 from attrs import define, frozen
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -16,21 +17,25 @@ from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, 
 from cco_sidecar.errors import Refusal
 from cco_sidecar.web import (
     agents,
+    checkpoints,
+    claims,
     cloudevents,
     context,
     events,
+    issue_answers,
     issues,
     keys,
     openapi,
     replays,
     results,
     status,
+    tasks,
     tokens,
     webhooks,
 )
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
 from cco_sidecar.web.request import SidecarRequest
-from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route
+from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route, optional_body
 
 API = "/api"
 MOST_ID = 128
@@ -41,6 +46,8 @@ class APIs:
     """The handlers of all rooms."""
 
     agents: agents.AgentsAPI
+    checkpoints: checkpoints.CheckpointsAPI
+    claims: claims.ClaimsAPI
     context: context.ContextAPI
     events: events.EventsAPI
     issues: issues.IssuesAPI
@@ -48,6 +55,7 @@ class APIs:
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
+    tasks: tasks.TasksAPI
     tokens: tokens.TokensAPI
     webhooks: webhooks.WebhooksAPI
     openapi: openapi.OpenAPI
@@ -58,6 +66,7 @@ def route_table(api: APIs) -> Sequence[Route]:
     read = Access(permission=READ_CONTEXT, own_issue=True)
     own = Access(owner="the agent itself, or the one that spawned it")
     itself = Access(owner="the agent itself")
+    holder = Access(owner="the agent that holds it")
     one = {cloudevents.ONE: cloudevents.CloudEvent}
     document = {"text/markdown": str}
     several = {cloudevents.BATCH: list[cloudevents.CloudEvent]}
@@ -138,12 +147,52 @@ def route_table(api: APIs) -> Sequence[Route]:
               query=agents.LogsQuery),
         Route("POST", "/api/agents/<agent_id>/heartbeat", api.agents.heartbeat, "Say that the agent works.", itself,
               answer=agents.HeartbeatAnswer),
+        Route("PUT", "/api/agents/<agent_id>/checkpoint", api.checkpoints.write, "Keep how far the agent has come.",
+              itself, body=msgspec.Raw, answer=checkpoints.CheckpointAnswer),
+        Route("GET", "/api/agents/<agent_id>/checkpoint", api.checkpoints.read, "How far the agent has come.", itself),
+        Route("GET", "/api/agents/<agent_id>/briefing", api.checkpoints.brief, "What the agent needs to go on.", itself,
+              query=checkpoints.BriefingQuery, answer=checkpoints.BriefingAnswer, answer_forms=document),
         Route("DELETE", "/api/agents/<agent_id>", api.agents.kill, "End an agent.", own,
               query=agents.KillQuery, answer=agents.AgentLine),
 
         Route("POST", "/api/issues/<issue_id>", api.issues.describe, "Keep an issue's text.",
-              Access(permission=SPAWN_AGENTS, own_issue=True), body=issues.IssueRequest, answer=issues.IssueAnswer),
-        Route("GET", "/api/issues/<issue_id>", api.issues.show, "An issue's text.", read, answer=issues.IssueAnswer),
+              Access(permission=SPAWN_AGENTS, own_issue=True), body=issues.IssueRequest,
+              answer=issue_answers.IssueAnswer),
+        Route("GET", "/api/issues", api.issues.list, "List issues.", Access(permission=READ_CONTEXT),
+              query=issues.IssuesQuery, answer=issue_answers.IssuesAnswer),
+        Route("GET", "/api/issues/<issue_id>", api.issues.show, "An issue, and the work on it.", read,
+              answer=issue_answers.IssueState),
+        Route("POST", "/api/issues/<issue_id>/start", api.issues.start, "Run a workflow for an issue.",
+              Access(permission=SPAWN_AGENTS, own_issue=True), body=issues.StartRequest, read=issues.read_start,
+              answer=issue_answers.RunAnswer, status=201),
+        Route("POST", "/api/issues/<issue_id>/stop", api.issues.stop, "End the work on an issue.",
+              Access(permission=SPAWN_AGENTS, own_issue=True), query=agents.KillQuery,
+              answer=issue_answers.RunAnswer),
+
+        Route("POST", "/api/claims", api.claims.claim, "Claim paths or names.", ANY_AGENT, query=claims.ClaimQuery,
+              body=claims.ClaimRequest, answer=claims.ClaimAnswer, status=201),
+        Route("GET", "/api/claims", api.claims.list, "List claims.", ANY_AGENT,
+              query=claims.ClaimsQuery, answer=claims.ClaimsAnswer),
+        Route("POST", "/api/claims/<claim_id>/renew", api.claims.renew, "Let a claim last longer.", holder,
+              body=claims.RenewRequest, answer=claims.ClaimAnswer, read=optional_body),
+        Route("DELETE", "/api/claims/<claim_id>", api.claims.release, "End a claim.", holder,
+              answer=claims.ReleaseAnswer),
+
+        Route("POST", "/api/tasks", api.tasks.add, "Add a task.", ANY_AGENT,
+              body=tasks.TaskRequest, answer=tasks.TaskAnswer, status=201),
+        Route("GET", "/api/tasks", api.tasks.list, "List tasks.", ANY_AGENT,
+              query=tasks.TasksQuery, answer=tasks.TasksAnswer),
+        Route("POST", "/api/tasks/claim", api.tasks.take, "Take a task (204: there is none).", ANY_AGENT,
+              query=tasks.TakeQuery, body=tasks.TakeRequest, answer=tasks.TakeAnswer, read=optional_body),
+        Route("GET", "/api/tasks/<task_id>", api.tasks.show, "One task.", ANY_AGENT, answer=tasks.TaskAnswer),
+        Route("DELETE", "/api/tasks/<task_id>", api.tasks.cancel, "Cancel a task.",
+              Access(owner="the agent that added it"), answer=tasks.TaskLine),
+        Route("POST", "/api/tasks/<task_id>/checkpoint", api.tasks.checkpoint, "Keep how far the agent has come.",
+              holder, body=tasks.TaskCheckpointRequest, answer=tasks.TaskLine),
+        Route("POST", "/api/tasks/<task_id>/complete", api.tasks.complete, "Complete a task.", holder,
+              body=tasks.CompleteRequest, answer=tasks.TaskLine),
+        Route("POST", "/api/tasks/<task_id>/release", api.tasks.release, "Give a task back.", holder,
+              body=tasks.GiveBackRequest, answer=tasks.TaskLine),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

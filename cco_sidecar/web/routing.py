@@ -128,6 +128,11 @@ def plain_body(request: SidecarRequest, route: "Route", path: Mapping[str, str])
     return read_body(request, route.body, route.body_refusal)
 
 
+def optional_body(request: SidecarRequest, route: "Route", path: Mapping[str, str]) -> Any:
+    """Read the body of a request as the route's type, or, where there is none, make one without anything."""
+    return plain_body(request, route, path) if request.content.getbuffer().nbytes else route.body()
+
+
 @frozen
 class Route:
     """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI.
@@ -379,5 +384,10 @@ async def idempotent(
             f"Idempotency-Key must be 1 to {MOST_KEY_LENGTH} printable ASCII characters.", parameter="Idempotency-Key"
         )
     call.request.content.seek(0)
-    digest = hashlib.sha256(call.request.uri + b"\n" + call.request.content.read()).hexdigest()
+    digest = request_digest(call.request.uri, call.request.content.read())
     return await project.keys.once((call.holder.sub, call.request.route, key), digest, work)
+
+
+def request_digest(target: bytes, body: bytes) -> str:
+    """Name what a request asks for: the same key with another of these is a mistake of the sender's."""
+    return hashlib.sha256(target + b"\n" + body).hexdigest()

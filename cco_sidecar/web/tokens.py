@@ -104,7 +104,7 @@ class TokensAPI:
         written = []
         for project in projects:
             line, on_disk = self._tokens.revoke(project.id, call.path["jti"])
-            project.hub.end_polls(line, TokenRevoked("This token was revoked. Ask the admin for another."))
+            project.end_tokens(line, TokenRevoked("This token was revoked. Ask the admin for another."))
             revoked.update(dict.fromkeys(line))
             written.append(on_disk)
         audit(call.request, "token revoked", jtis=" ".join(revoked))

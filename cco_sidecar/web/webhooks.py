@@ -110,11 +110,16 @@ class ClearLettersQuery(ProjectQuery):
 
 
 class DeadLetterAnswer(msgspec.Struct):
-    """What could not be delivered; ``event`` is null where retention took it first, and ``lost`` says which."""
+    """What could not be delivered; ``event`` is null where retention took it first, and ``lost`` says which.
+
+    ``source`` is ``webhook`` (then ``webhook_id`` is there) or ``workflow`` (then ``run_id`` and ``rule`` are).
+    """
 
     id: str
     source: str
-    webhook_id: str
+    webhook_id: str | None
+    run_id: str | None
+    rule: str | None
     reason: str
     attempts: int
     first_attempt_at: str | None
@@ -241,7 +246,9 @@ def _letter(letter: DeadLetter) -> dict[str, object]:
     return {
         "id": letter.id,
         "source": letter.source,
-        "webhook_id": letter.webhook_id,
+        "webhook_id": letter.webhook_id or None,
+        "run_id": letter.run_id or None,
+        "rule": letter.rule or None,
         "reason": letter.reason,
         "attempts": letter.attempts,
         "first_attempt_at": _time(letter.first_attempt_at),

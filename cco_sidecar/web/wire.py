@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.web.http import parse_qs
 
 from cco_sidecar.core.identifiers import event_type
@@ -20,19 +20,29 @@ from cco_sidecar.logs import redact
 from cco_sidecar.web.codec import read_query
 from cco_sidecar.web.connection import Connection
 from cco_sidecar.web.events import EventRequest, EventsAPI, WaitQuery, wish_of
-from cco_sidecar.web.heads import RequestLine, parse_headers, parse_request_line, split_length
+from cco_sidecar.web.heads import RequestLine, parse_headers, parse_request_line, split_key, split_length
 from cco_sidecar.web.hot import Answering, Caller, Line, Publishing, Waiting
 from cco_sidecar.web.root import FrontDoor, fit_for_logs
-from cco_sidecar.web.routing import Gate, Route
+from cco_sidecar.web.routing import Gate, Route, request_digest
 
 MOST_REMEMBERED = 4096
-"""So many request lines, and so many header blocks; with the longest, some 30 MiB together."""
+"""So many heads, request lines and header blocks; with the longest, some 60 MiB together, with usual ones 10."""
+MOST_HELD = 64 * 1024
+"""A publish whose body is longer, and has not come with its head, is the channel's: it reads as it comes."""
 _NO_PATH: Mapping[str, str] = {}
 _BEARER = b"Bearer "
 
 T = TypeVar("T")
 
 _decode_event = msgspec.json.Decoder(EventRequest).decode
+
+
+@frozen
+class _Head:
+    line: Line
+    caller: Caller
+    length: int
+    key: str | None
 
 
 @define(eq=False)
@@ -45,27 +55,39 @@ class Wire:
     _publish: Route
     _wait: Route
     _answering: Answering
-    _lines: dict[bytes, Line] = field(factory=dict)
+    _heads: dict[bytes, _Head] = field(factory=dict)
+    _lines: dict[bytes, Line] = field(factory=dict)  # of heads that differ in the length of the body alone, or the line
     _callers: dict[bytes, Caller] = field(factory=dict)
 
-    def take(self, connection: Connection, data: bytes) -> bool:
-        """Begin to answer the one whole request that ``data`` is; False if it is anything else."""
+    def take(self, connection: Connection, data: bytes) -> bool | None:
+        """See `FastPath.take`."""
         end = data.find(b"\r\n\r\n")
         if end < 0 or connection.site.draining or connection.has_unsent:
             return False
-        head, length = split_length(data[:end])
-        if len(data) != end + 4 + (length or 0):
+        text = data[:end]
+        head = self._heads.get(text) or self._read(text)
+        if head is None or not self._is_welcome(head.line, head.caller):
             return False
-        first, _, rest = head.partition(b"\r\n")
-        line = self._lines.get(first) or self._read_line(first)
-        caller = self._callers.get(rest) or self._read_headers(rest)
-        if line is None or caller is None or not self._is_welcome(line, caller):
-            return False
-        if line.is_publish:
-            return bool(length) and self._take_publish(connection, line, caller, data[end + 4 :])
-        return length is None and self._take_wait(connection, line, caller)
+        missing = end + 4 + head.length - len(data)
+        if missing:
+            return None if missing > 0 and head.length <= MOST_HELD else False
+        if head.line.is_publish:
+            return self._take_publish(connection, head, data[end + 4 :])
+        return self._take_wait(connection, head.line, head.caller)
 
     # What a head says is worked out once, for its sender says it again and again
+
+    def _read(self, text: bytes) -> _Head | None:
+        without, length = split_length(text)
+        without, key = split_key(without)
+        first, _, rest = without.partition(b"\r\n")
+        line = self._lines.get(first) or self._read_line(first)
+        caller = self._callers.get(rest) or self._read_headers(rest)
+        if line is None or caller is None or line.is_publish != bool(length) or length == 0:
+            return None
+        if key is None and first in self._lines and rest in self._callers:
+            return _remember(self._heads, text, _Head(line, caller, length or 0, None))
+        return _Head(line, caller, length or 0, key)
 
     def _read_line(self, text: bytes) -> Line | None:
         read = parse_request_line(text)
@@ -90,6 +112,7 @@ class Wire:
             route=f"{route.method} {route.path}",
             method=route.method,
             path=redact(route.path.partition("<")[0] + read.name),
+            target=read.target,
             event_type=event_type(read.name) if read.is_publish else "",
             wish=wish_of("*" if read.is_publish else read.name, query),
         )
@@ -136,17 +159,22 @@ class Wire:
 
     # Requests
 
-    def _take_publish(self, connection: Connection, line: Line, caller: Caller, content: bytes) -> bool:
+    def _take_publish(self, connection: Connection, head: _Head, content: bytes) -> bool:
+        line, caller = head.line, head.caller
+        slot = None if head.key is None else (caller.claims.sub, line.route, head.key)
+        keys = caller.project.keys
         try:
             body = _decode_event(content)
             draft = self._events.draft(caller.claims, line.event_type, body, caller.correlation_id)
+            if slot is not None and not keys.is_new(slot):
+                return False
             allowance = self._allowance(caller)
         except (Refusal, msgspec.MsgspecError, ValueError, RecursionError):
             return False
         asked = Publishing(self._answering, connection, line, caller, allowance)
         connection.receipts.settle()
         connection.begin(asked)
-        caller.project.hub.accept(draft).addCallback(asked.published).addErrback(asked.failed)
+        asked.begin(draft, None if slot is None else keys.attempt(slot, request_digest(line.target, content)))
         return True
 
     def _take_wait(self, connection: Connection, line: Line, caller: Caller) -> bool:
@@ -164,10 +192,11 @@ class Wire:
         return True
 
 
-def _remember(known: dict[bytes, T], text: bytes, what: T) -> None:
+def _remember(known: dict[bytes, T], text: bytes, what: T) -> T:
     if len(known) >= MOST_REMEMBERED:
         known.clear()
     known[text] = what
+    return what
 
 
 def _text(value: bytes | None) -> str | None:

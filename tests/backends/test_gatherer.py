@@ -11,11 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from cco_sidecar.backends.gatherer import reading
 from cco_sidecar.backends.gatherer.cache import ContextCache
 from cco_sidecar.backends.gatherer.gathering import Gathering
 from cco_sidecar.backends.gatherer.git import Git, GitError
+from cco_sidecar.backends.gatherer.gitfacts import footprints
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
+from cco_sidecar.backends.gatherer.parsing import parsed_outline
+from cco_sidecar.backends.gatherer.repository import Repository, opened_repository
+from cco_sidecar.core.context.project import Footprint
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry, PreviousOutput
+from cco_sidecar.core.context.terms import term_of, terms_of_word
 from cco_sidecar.core.roster import AgentType, ContextWish
 from cco_sidecar.errors import ContextFailed
 
@@ -87,12 +95,17 @@ class Gatherings:
 
     def __init__(self) -> None:
         self.cache = ContextCache(1 << 26)
+        self.index = TermIndex(1 << 26)
         self.git = Git()
+        self.outlines = OutlineCache(1 << 20, lambda language, text: parsed_outline(language, text, time.thread_time))
 
-    def answer(self, root: Path, **options: Any) -> ContextAnswer:
+    def answer(self, root: Path, looks: Looks | None = None, **options: Any) -> ContextAnswer:
         request = ContextRequest("p", root, "issue-1", **{"agent_type": ANY, "task": "", **options})
         now = time.monotonic_ns()
-        return Gathering(request, self.cache, self.git, Looks(), now, lambda: 1_700_000_000.0, lambda: None).answer()
+        seconds, check = (lambda: 1_700_000_000.0), (lambda: None)
+        return Gathering(
+            request, self.cache, self.index, self.git, looks or Looks(), self.outlines, now, seconds, check
+        ).answer()
 
     def body(self, root: Path, **options: Any) -> dict[str, Any]:
         whole: dict[str, Any] = msgspec.json.decode(self.answer(root, **options).body)
@@ -374,6 +387,49 @@ def test_hostile_names(root: Path, gatherings: Gatherings, in_repository: bool) 
         assert set(body["context"]["git_context"]["recent_commits"][0]["files_changed"]) == expected
 
 
+def footprints_of(root: Path) -> list[Footprint]:
+    with opened_repository(root, Git()) as repository:
+        assert repository is not None
+        return footprints(repository)
+
+
+def test_footprints(repository: Path) -> None:
+    """The history that files are ranked by: newest first, without merges, bulk, and secrets in messages."""
+    git(repository, "switch", "-q", "-c", "side")
+    put(repository, "side.py", "x")
+    put(repository, "a\nb.py", "x")
+    commit_all(repository, "Leaky bucket with ghp_a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f")
+    git(repository, "switch", "-q", "main")
+    put(repository, "app.py", "x")
+    commit_all(repository, "main")
+    git(repository, "merge", "-q", "--no-edit", "side")
+    for number in range(21):
+        put(repository, f"bulk/{number}.py", "x")
+    commit_all(repository, "bulk")
+    found = footprints_of(repository)
+    assert sorted(sorted(one.files) for one in found) == [["README.md", "app.py"], ["a\nb.py", "side.py"], ["app.py"]]
+    assert found[-1].hash == git(repository, "rev-list", "--max-parents=0", "HEAD")
+    (side,) = [one for one in found if "side.py" in one.files]
+    assert set(side.terms) >= {term_of("leaky"), term_of("bucket")}
+    assert not {*terms_of_word(b"ghp_a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f")}.intersection(side.terms)
+
+
+def test_history_is_read_once(repository: Path, gatherings: Gatherings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit does not read the history again, a commit does."""
+    calls = []
+
+    def counted(opened: Repository) -> list[Footprint]:
+        calls.append(opened)
+        return footprints(opened)
+
+    monkeypatch.setattr(reading, "footprints", counted)
+    looks = Looks()
+    for change in (lambda: None, lambda: put(repository, "app.py", "y"), lambda: commit_all(repository)):
+        change()
+        gatherings.answer(repository, looks=looks)
+    assert len(calls) == 2
+
+
 def test_bulk_commit_is_bounded(repository: Path, gatherings: Gatherings) -> None:
     """A commit over many files lists 50 of them, and at most 20 commits are shown."""
     for number in range(120):
@@ -469,6 +525,22 @@ def test_cache_tells_questions_apart(repository: Path, gatherings: Gatherings) -
     again = gatherings.answer(repository, refresh=True)
     assert not again.cache_hit
     assert again.body == first.body
+
+
+def test_task_reranks(repository: Path, gatherings: Gatherings) -> None:
+    """A task puts first what its words are about, and says so; another one ranks anew and reads nothing anew."""
+    put(repository, "src/one.py", "def leaky_bucket(): pass\n")
+    put(repository, "src/two.py", "def parse(): pass\n")
+    commit_all(repository)
+
+    def first(task: str) -> tuple[str, str]:
+        file = gatherings.body(repository, task=task)["context"]["relevant_files"][0]
+        return file["path"], file["reason"].split(",")[0]
+
+    assert first("The bucket is empty") == ("src/one.py", "its text has bucket")
+    size = gatherings.index.size_bytes
+    assert first("Parsing: parse it all") == ("src/two.py", "its text has parse")
+    assert gatherings.index.size_bytes == size > 0
 
 
 def test_smallest_budget(repository: Path, gatherings: Gatherings) -> None:
@@ -606,7 +678,63 @@ def test_markdown(repository: Path, gatherings: Gatherings) -> None:
     assert (first.body, first.etag) == (second.body, second.etag)
     assert len(first.body) <= 3_000
     document = first.body.decode()
-    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "## Left out: "):
+    for part in ("Fix app.py.", "- `app.py`: modified", "+print('other')", "### `app.py`", "shortened", "# Hello"):
         assert part in document
     put(repository, "app.py", "print('more')\n")
     assert gatherings.answer(repository, **options).etag != first.etag
+
+
+def test_big_file_is_cut_to_its_outline(repository: Path, gatherings: Gatherings) -> None:
+    """A big file comes as its signatures, parsed, with the lines that are left out; the others come, too."""
+    body = "".join(f"    value_{n} = {n}\n" for n in range(300))
+    put(repository, "big.py", "".join(f'def big_{n}(a: int) -> None:\n    """Do {n}."""\n{body}' for n in range(20)))
+    put(repository, "small.py", "x = 1\n")
+    commit_all(repository)
+    answer = gatherings.body(repository, budget_bytes=12_000)
+    (big,) = [file for file in answer["context"]["relevant_files"] if file["path"] == "big.py"]
+    assert all(f"def big_{n}(a: int) -> None:\n" in big["content"] for n in range(20))
+    assert '    """Do 19."""\n' in big["content"]
+    assert big["truncated"]
+    assert big["omitted_lines"][-1][1] == 20 * 302
+    assert {"app.py", "README.md", "small.py"} <= set(contents(answer))
+
+
+def test_no_half_secret_at_any_budget(root: Path, gatherings: Gatherings) -> None:
+    """A secret that the cut goes through is not there at all, be it in one line or in many."""
+    secret = "ghp_" + "a8Kd0Lm3Qw5Zx7Vb9Nc1Rt2Yp4Us6Hj8Gk0f"
+    key = (
+        "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpQIBAAKCAQEA7bq9xkVgk2wq\n" * 20 + "-----END RSA PRIVATE KEY-----\n"
+    )
+    put(
+        root,
+        "a.py",
+        "def f():\n" + f'    token = "{secret}"\n' * 40 + f'KEY = """{key}"""\n' + "def g():\n    pass\n" * 200,
+    )
+    put(root, "b.txt", f"{secret} " * 300)
+    put(root, "c.md", f"# A\n\n{'word ' * 100} {secret}\n{key}\n" * 20)
+    for budget in range(4_096, 14_000, 331):
+        answer = gatherings.answer(root, budget_bytes=budget, task=f"token {secret} a.py MIIEpQIBAAKCAQEA7bq9xkVgk2wq")
+        assert len(answer.body) <= budget
+        assert b"ghp_" not in answer.body
+        assert secret[6:14].encode() not in answer.body
+        assert b"MIIE" not in answer.body
+
+
+def test_lock_and_vendored_files_by_name(repository: Path, gatherings: Gatherings) -> None:
+    """Lock files, vendored and generated ones are named with their sizes; the answer is not cut for them."""
+    put(repository, "uv.lock", "x" * 999)
+    put(repository, "vendor/lib.py", "x = 1\n")
+    put(repository, "api.py", "# Code generated by openapi. DO NOT EDIT.\n")
+    commit_all(repository)
+    answer = gatherings.body(repository)
+    assert set(contents(answer)) == {"app.py", "README.md"}
+    assert omitted(answer) == {
+        "uv.lock": "generated or lock file", "vendor/lib.py": "vendored", "api.py": "generated"
+    }  # fmt: skip
+    assert next(one["size"] for one in answer["omitted"] if one["path"] == "uv.lock") == 999
+    assert not answer["truncated"]
+    assert "uv.lock" in contents(gatherings.body(repository, task="why is uv.lock so odd?"))
+    put(repository, "uv.lock", "y" * 999)
+    put(repository, "app.py", "changed = 1\n")
+    changes = gatherings.body(repository)["context"]["git_context"]["uncommitted_changes"]
+    assert {one["path"]: bool(one["diff"]) for one in changes} == {"uv.lock": False, "app.py": True}

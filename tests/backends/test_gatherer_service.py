@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -199,6 +200,16 @@ def test_clear(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
     assert gatherer.size_bytes == 0
 
 
+def test_clear_forgets_the_index(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
+    """What was read for a task goes when all does, not when one issue's answers do."""
+    clock.run_until(gatherer.gather(request(root, task="one")))
+    gatherer.clear("p", "issue-1")
+    kept = gatherer.size_bytes
+    assert kept > 0
+    assert gatherer.clear("p").bytes_freed == kept
+    assert gatherer.size_bytes == 0
+
+
 def test_cache_is_bounded(clock: PumpedClock, root: Path) -> None:
     """The cache stays within its bytes; an answer bigger than all of it is given and not kept."""
     gatherer = Gatherer(clock, cache_bytes=9_000, threads=1)
@@ -217,6 +228,7 @@ def test_cache_is_bounded(clock: PumpedClock, root: Path) -> None:
 
 def test_stop(clock: PumpedClock, root: Path, gate: Gate) -> None:
     """Stopping answers those who wait, blocks nobody, refuses what comes, and leaves no thread."""
+    before = set(threading.enumerate())  # another test of this process may have a gatherer running
     gatherer = Gatherer(clock, cache_bytes=1 << 20, threads=1)
     gatherer.startService()
     waiting = [gatherer.gather(request(root, f"issue-{number}")) for number in range(3)]
@@ -229,9 +241,8 @@ def test_stop(clock: PumpedClock, root: Path, gate: Gate) -> None:
     assert [type(outcome(one)) for one in waiting[1:]] == [ContextFailed, ContextFailed]
     assert isinstance(outcome(waiting[0]), ContextFailed | ContextAnswer)
     assert isinstance(outcome(gatherer.gather(request(root))), ContextFailed)
-    assert not [
-        thread for thread in threading.enumerate() if "gatherer-stop" not in thread.name and "gatherer" in thread.name
-    ]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if "gatherer-stop" not in thread.name and "gatherer" in thread.name]
 
 
 def test_starts_again(clock: PumpedClock, root: Path) -> None:
@@ -243,3 +254,18 @@ def test_starts_again(clock: PumpedClock, root: Path) -> None:
         clock.run_until(answer)
         assert outcome(answer).file_count == 1
         clock.run_until(gatherer.stopService())
+
+
+def test_parser_ends_with_the_service(gatherer: Gatherer, clock: PumpedClock, root: Path) -> None:
+    """The process that parses is there while it is needed, its outlines count as cache, and stopping ends it."""
+    (root / "big.py").write_text("def f():\n" + "    x = 1\n" * 5_000 + "def g():\n    pass\n")
+    before = {process.pid for process in psutil.Process().children()}
+    gathered = gatherer.gather(request(root, budget_bytes=8_192))
+    clock.run_until(gathered)
+    body = outcome(gathered).body
+    assert b"def g():" in body
+    (parser,) = [process for process in psutil.Process().children() if process.pid not in before]
+    assert gatherer.size_bytes > len(body)
+    clock.run_until(gatherer.stopService())
+    assert not parser.is_running()
+    gatherer.startService()

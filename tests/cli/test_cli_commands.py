@@ -157,10 +157,10 @@ def test_context_budgets(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
 
 FATES = {
     "files": [
-        {"path": "a.py", "included": True, "truncated": True, "rank": 1, "reason": "named in the task", "size": 9,
-         "tokens": 3, "cut": "over the budget", "rule": None},
-        {"path": "build/", "included": False, "truncated": False, "rank": None, "reason": "", "size": None,
-         "tokens": None, "cut": "ignored", "rule": ".gitignore:1 build/"},
+        {"path": "a.py", "included": True, "truncated": True, "rank": 1, "reason": "named in the task", "score": 0.45,
+         "signals": {"path": 0.45}, "size": 9, "tokens": 3, "cut": "over the budget", "rule": None},
+        {"path": "build/", "included": False, "truncated": False, "rank": None, "reason": "", "score": None,
+         "signals": {}, "size": None, "tokens": None, "cut": "ignored", "rule": ".gitignore:1 build/"},
     ],
     "listed": 2, "matching": 7, "totals": {"included": 1, "truncated": 1, "left_out": 6},
 }  # fmt: skip
@@ -171,8 +171,8 @@ def test_context_explain(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     sidecar.on("GET", "/api/context/i/t/explain", FATES)
     found = cco("context", "explain", "i", "t", "--format", "table")
     lines = [line.split() for line in found.stdout.splitlines()]
-    assert lines[0] == ["RANK", "VERDICT", "PATH", "SIZE", "TOKENS", "REASON", "CUT", "RULE"]
-    assert lines[1][:5] == ["1", "cut", "a.py", "9", "3"]
+    assert lines[0] == ["RANK", "VERDICT", "PATH", "SCORE", "SIZE", "TOKENS", "REASON", "CUT", "RULE"]
+    assert lines[1][:5] == ["1", "cut", "a.py", "0.45", "9"]
     assert lines[2] == ["out", "build/", "ignored", ".gitignore:1", "build/"]
     assert "2 of 7 files shown. In all: 1 in, of these 1 cut, 6 out" in found.stderr
     asked = ("--path", "src/**", "--limit", "5", "--budget-bytes", "9000", "--task", "x", "--project", "web")
@@ -180,7 +180,9 @@ def test_context_explain(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     assert last(sidecar).query == {
         "path": "src/**", "limit": "5", "budget_bytes": "9000", "task": "x", "project": "web",
     }  # fmt: skip
-    assert cco("context", "explain", "i", "t", "--format", "csv").stdout.splitlines()[1].startswith("1,cut,a.py,9,3,")
+    assert (
+        cco("context", "explain", "i", "t", "--format", "csv").stdout.splitlines()[1].startswith("1,cut,a.py,0.45,9,3,")
+    )
 
 
 def test_issue_text(sidecar: "ScriptedSidecar", cco: "Cco", tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def begun(to: str = "subscription") -> dict[str, Any]:
 
 def waited(*sequences: int, replay: str = "running", gap: bool = False) -> dict[str, Any]:
     """Make the answer to a wait on a replay."""
-    events = [{"sequence": it, "replayed_from": f"e-{it}", "data": {}} for it in sequences]
+    events = [{"event_id": f"e-{it}", "sequence": it, "replayed_from": f"e-{it}", "data": {}} for it in sequences]
     answer = {"events": events, "more_available": False, "next_cursor": "c", "timeout": False}
     return {**answer, "gap": gap, "replay": replay}
 
@@ -98,7 +98,8 @@ def test_new_token(sidecar: "ScriptedSidecar", cco: "Cco", home: Path, monkeypat
     before: Callable[..., Any] = sidecar.reply_to
 
     def replace_token(asked: Any) -> Any:
-        (home / "admin-token").write_text("next")
+        if asked.method == "GET":
+            (home / "admin-token").write_text("next")
         return before(asked)
 
     monkeypatch.setattr(sidecar, "reply_to", replace_token)

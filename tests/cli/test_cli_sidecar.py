@@ -192,7 +192,7 @@ def test_wrong_url(cco: "Cco", url: str) -> None:
 
 def test_took_too_long(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sidecar that hangs is given up, with 124."""
-    monkeypatch.setattr("cco_sidecar.cli.sidecar.MARGIN_SECONDS", 0.05)
+    monkeypatch.setattr("cco_sidecar.client.asking.MARGIN_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         silent = Sidecar(f"http://127.0.0.1:{listening.getsockname()[1]}", "t", {"CCO_HOME": str(home)})
         with pytest.raises(TookTooLong) as caught:

@@ -3,14 +3,16 @@
 from typing import Any
 
 import msgspec
+import pytest
 from attrs import evolve
 
-from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, assemble, ending
-from cco_sidecar.core.context.explaining import IGNORED, Evidence, Ignored, IgnoredPaths, Witness, explain, rule_text
+from cco_sidecar.core.context.assembly import ENDING_BYTES, assemble, ending
+from cco_sidecar.core.context.explaining import IGNORED, Evidence, Ignored, IgnoredPaths, explain, rule_text
+from cco_sidecar.core.context.filesection import OUT_OF_BUDGET
 from cco_sidecar.core.context.project import Omission, Project, ProjectFile, Text, Unreadable
 from cco_sidecar.core.context.request import ContextRequest, Inquiry
 from cco_sidecar.core.context.selection import EXCLUDED, OTHER_LANGUAGE, select
-from tests.core.test_context_assembly import request
+from tests.core.test_context_assembly import request, taking
 from tests.core.test_context_selection import agent_type
 
 TYPE = agent_type(languages=("python",), exclude=("*.tmp", "old/**"))
@@ -19,8 +21,8 @@ KEPT_OUT = IgnoredPaths([Ignored("build/", ".gitignore:3 build/")], False)
 
 def explained(texts: dict[str, str | None], inquiry: Inquiry, budget: int = 100_000, more: bool = False) -> Any:
     """Explain an answer about files; one whose text is None is binary."""
-    files = [ProjectFile(path, len(text or ""), 0) for path, text in texts.items()]
-    project = Project("/p", files, None, {"languages": {}}, [Omission(".env", 3, "secret by name")])
+    there = [ProjectFile(path, len(text or ""), 0) for path, text in texts.items()]
+    project = Project("/p", there, None, {"languages": {}}, [Omission(".env", 3, "secret by name")])
     asked: ContextRequest = evolve(request(budget), agent_type=TYPE)
     selection = select(project, TYPE, "b.py", {})
 
@@ -28,10 +30,10 @@ def explained(texts: dict[str, str | None], inquiry: Inquiry, budget: int = 100_
         text = texts[path]
         return Unreadable("binary") if text is None else Text(text, "0" * 64)
 
-    witness = Witness(read)
-    answer = assemble(asked, project, selection, witness.read)
+    files = taking(asked, project, read)
+    answer = assemble(asked, project, selection, files)
     kept_out = evolve(KEPT_OUT, more=more)
-    made = explain(asked, inquiry, Evidence(project, selection, answer, witness.unreadable, kept_out))
+    made = explain(asked, inquiry, Evidence(project, selection, answer, files.outcomes, kept_out))
     body = msgspec.json.decode(made.head + ending(0, False))
     assert body["totals"]["used_bytes"] == len(answer.head) + ENDING_BYTES <= budget
     return body
@@ -44,9 +46,13 @@ def test_every_file_has_a_fate() -> None:
     )
     fates = {one["path"]: one for one in found["files"]}
     assert fates["b.py"] == {
-        "path": "b.py", "included": True, "truncated": False, "rank": 1, "reason": "named in the task", "size": 1,
-        "tokens": 1, "cut": None, "rule": None,
+        "path": "b.py", "included": True, "truncated": False, "rank": 1,
+        "reason": "named in the task, python source, as this agent type prefers", "score": fates["b.py"]["score"],
+        "signals": fates["b.py"]["signals"], "size": 1, "tokens": 1, "cut": None, "rule": None,
     }  # fmt: skip
+    assert fates["b.py"]["score"] == pytest.approx(sum(fates["b.py"]["signals"].values()), abs=1e-3)
+    assert set(fates["b.py"]["signals"]) == {"wish"}
+    assert (fates["d.md"]["score"], fates["c.js"]["score"], fates["c.js"]["signals"]) == (0, None, {})
     assert {path: (one["included"], one["rank"], one["cut"], one["rule"]) for path, one in fates.items()} == {
         "b.py": (True, 1, None, None),
         "a.py": (True, 2, None, None),

@@ -9,13 +9,13 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cco_sidecar.core.context.assembly import Assembled, assemble
-from cco_sidecar.core.context.markdown import LEAST_BYTES, markdown, source_budget
+from cco_sidecar.core.context.assembly import Assembled
+from cco_sidecar.core.context.markdown import LEAST_BYTES, markdown
 from cco_sidecar.core.context.project import Change, Commit, GitFacts, Omission, Project, Text
 from cco_sidecar.core.context.request import PreviousOutput
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, tokens_in
-from tests.core.test_context_assembly import LONGEST, gits, outputs, path, project, request, text
+from tests.core.test_context_assembly import LONGEST, gits, outputs, path, project, request, taking, text
 
 OURS = re.compile(
     r"# Context of .* on .*|## (Task|Project|Git|Uncommitted changes|Diffs|Recent commits|Earlier agents|Files)"
@@ -40,8 +40,8 @@ def written(
     def read(one: str) -> Text:
         return Text(texts[one], hashlib.sha256(texts[one].encode("utf-8", "replace")).hexdigest())
 
-    answer = assemble(request(source_budget(budget), results, name), there, selection, read)
-    return markdown(answer, git, task, budget)
+    asked = evolve(request(budget, results, name), task=task)
+    return markdown(asked, there, selection, taking(asked, there, read))
 
 
 def blocks(document: str) -> Iterator[tuple[str, str, bool]]:
@@ -225,6 +225,30 @@ def test_many_files_each_short() -> None:
     assert made.file_count == 10
     assert made.truncated
     assert "python, 120000 bytes, shortened: because" in document
+
+
+def test_files_are_cut_for_the_document() -> None:
+    """In a short document files are many and short: each has its outline to the end, and says what it lacks."""
+    body = "    work()\n" * 60
+    texts = {f"f{n:02}.py": "".join(f"def part_{n}_{m}() -> None:\n{body}" for m in range(9)) for n in range(30)}
+    made = written(24_000, texts, task="part_7_8 is wrong")
+    files = made.head.decode().split("\n### `")[1:]
+    assert made.file_count == len(files) == 30
+    assert len(made.head) > 21_000
+    whole = [file for file in files if "omitted\n```\n" in file]
+    assert len(whole) >= len(files) - 1  # the last may be cut where the page ends
+    assert all(f"def part_{n}_8()" in file for n, file in enumerate(whole))
+
+
+@pytest.mark.parametrize("budget", range(4_000, 4_400, 7))
+def test_files_with_long_fences_are_in_or_named(budget: int) -> None:
+    """Where the page ends, a file that needs a longer fence is cut the more: none is lost."""
+    texts = {f"f{n}.md": "`" * 60 + "\ntext\n" * (40 + n) for n in range(12)}
+    made = written(budget, texts)
+    document = made.head.decode()
+    assert made.file_count == document.count("\n### `") >= 2
+    assert f"## Left out: {14 - made.file_count} files" in document
+    assert len(made.head) <= budget
 
 
 def test_diffs_are_cut() -> None:

@@ -17,13 +17,33 @@ store.pfx vault.kdbx app.jks credentials credentials.json aws/credentials.ini Cr
 terraform.tfstate terraform.tfstate.backup .netrc .npmrc .pypirc .htpasswd secrets.yaml secrets.json secret.toml
 my-service-account.json service_account_prod.json client_secret_12.json .ssh/config .aws/config k8s/secrets/db.yaml
 key.pem.bak .git-credentials
+.envrc .env.staging app/.env id_dsa id_ecdsa id_ed25519_sk tls.key privkey.pem AuthKey_A1.p8
+release.keystore db.kdb putty.ppk secring.gpg client.ovpn wg0.conf prod.tfvars secrets.auto.tfvars .terraformrc _netrc
+htpasswd .htdigest .pgpass pgpass.conf .my.cnf .mylogin.cnf .gitcredentials .dockercfg .docker/config.json
+dockerconfig.json .kube/config kubeconfig.yaml prod.kubeconfig .aws/credentials .boto .s3cfg .passwd-s3fs
+client_secrets.json gcp-key.json x-firebase-adminsdk-1.json application_default_credentials.json .streamlit/secrets.toml
+config/master.key .vault-token vault_pass.txt .ansible-vault-pass .ssh/known_hosts .gnupg/x etc/shadow passwords.txt
+passwords.csv api_key.txt apikeys.json oauth_token.json .authinfo .msmtprc rclone.conf .databrickscfg .snowsql/config
+.config/gh/hosts.yml .gem/credentials .cargo/credentials.toml .m2/settings-security.xml .azure/accessTokens.json
+local.settings.json key.properties sitemanager.xml .bash_history .psql_history krb5.keytab wallet.dat auth.json
 """
 SECRETS = _SECRETS.split()
 _HARMLESS = """
 keyboard.py credentials.py credentials_test.py src/credentials.go secrets.ts docs/secrets.md environment.py env.py
 monkey.txt tokenizer.py src/secrets/loader.py identity.py id_rsa_parser.py key.py .github/workflows/env.yml package.json
+token.py tokens.json tokenizer.json settings.py environment.yml auth.py auth.ts password.py passwords.go keys.js key.go
+publickey.py secrets.go authors.txt password_reset.html token.scss known_hosts.py shadow.css ca.crt
+server.pub id_rsa.pub
+variables.tf main.tf hosts.yml service_account.go credential_test.rb secretsmanager.ts .gitignore Dockerfile
+README.md
 """
 HARMLESS = _HARMLESS.split()
+
+
+def test_there_are_enough_names() -> None:
+    """The lists are as long as the documents say."""
+    assert len(set(SECRETS)) >= 100
+    assert len(set(HARMLESS)) >= 40
 
 
 @pytest.mark.parametrize("path", SECRETS)

@@ -69,7 +69,7 @@ SECRETS = {
     "mailgun-key": "key" + "-" + hexes(32),
     "telegram-bot-token": "123456789" + ":AA" + letters(33),
     "discord-webhook": "https://discord.com/api/webhooks/123456789012345678/{}|" + letters(68),
-    "discord-bot-token": "M" + letters(23) + "." + letters(6) + "." + letters(27),
+    "high-entropy discord": "M" + letters(23) + "." + letters(6) + "." + letters(27),
     "jwt": JWT,
     "private-key": armor("RSA PRIVATE " + "KEY"),
     "private-key plain": armor("PRIVATE " + "KEY", 1),
@@ -215,6 +215,20 @@ def test_many_on_one_line() -> None:
     redacted, counts = redact(" ".join([AWS_ID] * 50 + [JWT] * 3))
     assert counts == {"aws-access-key-id": 50, "jwt": 3}
     assert redacted == " ".join(["[REDACTED:aws-access-key-id]"] * 50 + ["[REDACTED:jwt]"] * 3)
+
+
+def test_word_before_a_known_form_stays() -> None:
+    """A branch named after a key keeps its word and tells the rule; what is random before it goes, too."""
+    key = "AKIA" + "Z2X9W4V7H3K5M8P6"
+    assert redact(f"fix/try-{key}")[0] == "fix/try-[REDACTED:aws-access-key-id]"
+    assert "zK9d8fQ2" not in redact(f"zK9d8fQ2-{key}")[0]
+
+
+def test_chosen_password_in_a_sentence() -> None:
+    """What a person chose is a secret without quotes, too; an expression is none."""
+    assert "hunter2" not in redact("log in with password=hunter2!Xq and go on")[0]
+    for text in ("password = password1 != other", "if password!=given2: pass", "let password = format!(a1)"):
+        assert redact(text)[0] == text
 
 
 def test_json_values() -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from attrs import evolve
-
 from cco_sidecar.core.context.mentions import mentioned
-from cco_sidecar.core.context.project import Commit, GitFacts, Project, ProjectFile
+from cco_sidecar.core.context.project import Footprint, GitFacts, Project, ProjectFile
 from cco_sidecar.core.context.selection import EXCLUDED, OTHER_LANGUAGE, Selection, select
+from cco_sidecar.core.context.terms import message_terms, terms_of
 from cco_sidecar.core.roster import AgentType, ContextWish
 
 
@@ -30,13 +29,13 @@ def agent_type(**wish: tuple[str, ...]) -> AgentType:
 PYTHON = agent_type(languages=("python",), prefer=("source", "tests", "manifests"), exclude=("vendor/**",))
 
 
-def project(*paths: str, dirty: Sequence[str] = (), commits: Sequence[Commit] = ()) -> Project:
+def project(*paths: str, dirty: Sequence[str] = (), commits: Sequence[Footprint] = ()) -> Project:
     files = [ProjectFile(path, 10, 0, "modified" if path in dirty else "") for path in sorted(paths)]
-    return Project("/p", files, GitFacts("main", "0" * 40, commits, (), None, None), {})
+    return Project("/p", files, GitFacts("main", "0" * 40, (), (), None, None, footprints=commits), {})
 
 
-def commit(name: str, *files: str) -> Commit:
-    return Commit(name * 40, "m", "a", "t", files)
+def commit(name: str, *files: str, message: str = "") -> Footprint:
+    return Footprint(name * 40, files, message_terms(message))
 
 
 def paths(selection: Selection) -> list[str]:
@@ -61,11 +60,11 @@ def test_other_language_by_task_or_change() -> None:
 
 
 def test_order() -> None:
-    """Named, changed, touched, preferred, recent, the rest, generated: in this order."""
+    """Named, changed, touched, what speaks for itself, the rest, generated: in this order."""
     found = select(
         project(
             "notes.md", "recent.md", "a.py", "b.py", "touched.md", "dirty.md", "named.md", "uv.lock",
-            dirty=["dirty.md", "uv.lock"],
+            dirty=["dirty.md"],
             commits=[commit("1", "recent.md"), commit("2", "b.py")],
         ),
         PYTHON,
@@ -73,7 +72,7 @@ def test_order() -> None:
         {"touched.md": "test-engineer"},
     )  # fmt: skip
     assert paths(found) == [
-        "named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md", "uv.lock"
+        "named.md", "dirty.md", "touched.md", "b.py", "a.py", "recent.md", "notes.md"
     ]  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def test_reasons_are_true() -> None:
         "named.md",
         {},
     )
-    assert why(found, "named.md") == "named in the task"
+    assert why(found, "named.md") == "named in the task, its path matches"
     assert why(found, "dirty.md") == "uncommitted change (modified)"
     assert why(found, "a.py") == "python source, as this agent type prefers, changed in commit 1111111111"
     assert why(found, "b.md") == "changed in commit 1111111111"
@@ -105,11 +104,53 @@ def test_generalist_gets_all_languages() -> None:
     assert paths(found) == ["z.md", "a.py", "b.js"]
 
 
-def test_bulk_commit_says_nothing() -> None:
-    """A commit over very many files makes none of them recent."""
-    bulk = evolve(commit("1", "z.md"), bulk=True)
-    found = select(project("a.md", "z.md", commits=[bulk]), PYTHON, "", {})
-    assert paths(found) == ["a.md", "z.md"]
+def test_without_text_type_and_recency() -> None:
+    """A task without text: first what the type prefers, of that what changed last."""
+    history = [commit("1", "new.md", "b.py"), commit("2", "a.py")]
+    found = select(project("a.py", "b.py", "c.py", "new.md", "old.md", commits=history), PYTHON, "", {})
+    assert paths(found) == ["b.py", "a.py", "c.py", "new.md", "old.md"]
+
+
+def test_text_decides() -> None:
+    """What the task speaks of comes before what is merely recent or preferred; the reason says in which words."""
+    documents = {"notes.md": terms_of("The leaky bucket refills."), "a.py": terms_of("def parse(): pass")}
+    found = select(project("a.py", "notes.md", commits=[commit("1", "a.py")]), PYTHON, "bucket leaks", {}, documents)
+    assert paths(found) == ["notes.md", "a.py"]
+    assert why(found, "notes.md") == "its text has bucket"
+    assert found.picks[0].score > found.picks[1].score
+
+
+def test_reasons_name_each_signal() -> None:
+    """Text, path, message, company, wish and recency are told apart, the four strongest, the strongest first."""
+    history = [
+        commit("3", "b.py", "rare.md"),
+        commit("2", "bucket.py", "b.py", message="Refill the bucket"),
+        commit("1", "bucket.py", "b.py"),
+    ]
+    documents = {"bucket.py": terms_of("def refill(bucket): pass")}
+    task = "The bucket does not refill"
+    found = select(project("bucket.py", "b.py", "rare.md", commits=history), PYTHON, task, {}, documents)
+    assert paths(found) == ["bucket.py", "b.py", "rare.md"]
+    assert why(found, "bucket.py") == (
+        "its text has refill, bucket, commit 2222222222 was about it, its path matches, "
+        "python source, as this agent type prefers"
+    )
+    assert why(found, "b.py").startswith("commit 2222222222 was about it, ")
+    assert "changes together with bucket.py" in why(found, "b.py")
+
+
+def test_history_names_another_language() -> None:
+    """Source in another language comes in when it keeps changing together with what the task is about."""
+    history = [
+        commit("1", "bucket.py", "bucket.c"),
+        commit("2", "bucket.py", "bucket.c"),
+        commit("3", "once.c", "bucket.py"),
+    ]
+    files = project("bucket.py", "bucket.c", "once.c", "never.c", commits=history)
+    found = select(files, PYTHON, "the bucket", {}, {"bucket.py": terms_of("bucket")})
+    assert set(paths(found)) == {"bucket.py", "bucket.c"}
+    assert "changes together with bucket.py" in why(found, "bucket.c")
+    assert set(paths(select(files, PYTHON, "", {}))) == {"bucket.py"}
 
 
 def test_mentions() -> None:

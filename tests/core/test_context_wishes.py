@@ -30,6 +30,7 @@ def test_pinned_come_first() -> None:
     )
     assert paths(found) == ["docs/rules.md", "uv.lock", "web/x.js", "named.py", "dirty.py", "a.py"]
     assert why(found, "docs/rules.md") == PINNED
+    assert [pick.named for pick in found.picks] == [True] * 4 + [False] * 2
     assert found.omitted == []
 
 
@@ -43,6 +44,7 @@ def test_sources_come_before_what_is_preferred() -> None:
     )
     assert paths(found) == ["new.md", "lib/x.js", "lib/deep/y.min.js", "a.py"]
     assert why(found, "lib/x.js") == SOURCE
+    assert [pick.named for pick in found.picks] == [False, True, True, False]
     assert {one.path: one.why for one in found.omitted} == {
         "b.js": OTHER_LANGUAGE, "library.js": OTHER_LANGUAGE, "lib/z.go": EXCLUDED,
     }  # fmt: skip

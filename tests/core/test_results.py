@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 
+from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.idempotency import Idempotency
@@ -13,9 +15,12 @@ from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
+from cco_sidecar.core.tasks import tasks as tasks_module
 from cco_sidecar.core.token_book import TokenBook
-from cco_sidecar.core.workflows import NextAgent
+from cco_sidecar.core.workflows.definition import NextAgent
+from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import EventLogUnavailable, StorageFull
+from tests.core.rights_house import RightsHouse
 from tests.core.webhook_fakes import WebhookHouse
 from tests.fakes import EventHouse, MemoryResults, numbered, outcome
 
@@ -36,7 +41,7 @@ class Desk:
 
     def __attrs_post_init__(self) -> None:
         house = self.events
-        around = WebhookHouse(events=house)
+        around, rights = WebhookHouse(events=house), RightsHouse(clock=house.clock)
         book, keys = TokenBook(house.clock, house.ledger), Idempotency(house.clock)
         self.project = Project(
             "p",
@@ -49,6 +54,11 @@ class Desk:
             around.letters,
             around.webhooks,
             IssueTexts(house.clock, house.ledger),
+            rights.fences,
+            rights.claims,
+            rights.tasks,
+            Checkpoints(house.clock, house.ledger),
+            Runs(house.ledger),
         )
         self.results = Results(
             house.clock,
@@ -56,7 +66,7 @@ class Desk:
             numbered(),
             started_here=lambda project, agent: agent in self.started_here,
             stored=lambda *what: self.told.append(what),
-            next_agents=lambda agent_type, status: [NEXT] if status == "success" else [],
+            next_agents=lambda project, report: [NEXT] if report.status == "success" else [],
         )
 
     def accept(
@@ -180,3 +190,23 @@ def test_key_with_the_event() -> None:
     done = accepted(outcome(desk.accept(key_for=key_for)))
     keys = [msgspec.json.decode(record).get("i") for record in desk.events.journal.records]
     assert [key["answer"] for key in keys if key] == [[done.result_id, PATH, 1]]
+
+
+def test_next_agents_as_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes next is given a task, if that is wanted; one that cannot be made takes nothing from the result."""
+    desk = Desk()
+    found = accepted(outcome(desk.accept()))
+    report = Report("agent-1", "coder", "i", "success", msgspec.Raw(b"{}"), None)
+
+    def made() -> list[str]:
+        [names] = outcome(Deferred.fromCoroutine(desk.results.add_tasks(desk.project, report, found)))
+        assert isinstance(names, list)
+        return names
+
+    [name] = made()
+    task = desk.project.tasks.get(name).record
+    assert (task.types, task.issue_id, task.priority, task.added_by) == (["tester"], "i", "high", "agent-1")
+    assert task.task == NEXT.reason
+    assert msgspec.json.decode(task.data) == {"result_id": found.result_id, "agent_id": "agent-1"}
+    monkeypatch.setattr(tasks_module, "MOST_OPEN", 1)
+    assert made() == []

@@ -283,12 +283,31 @@ def entry(**changes: object) -> dict[str, Any]:
     return {"codingAgents": [{"type": "first"}, {"type": "mine", **changes}]}
 
 
+def test_rules_that_go_round() -> None:
+    """Rules that call each other in a circle need a bound, one of them at least; where a filter breaks it, none."""
+
+    def circle(**more: object) -> dict[str, object]:
+        agents = [{"type": "a", "publishes": ["made", "made_badly"]}, {"type": "b", "publishes": ["checked_badly"]}]
+        rules = [
+            {"name": "make", "phase": "p", "on": {"types": ["issue_started", "checked_badly"]}, "spawn": ["a"]},
+            {"name": "check", "phase": "p", "on": {"types": ["made"]}, "spawn": ["b"], **more},
+        ]
+        return {"codingAgents": agents, "workflows": [{"name": "w", "rules": rules}]}
+
+    with pytest.raises(RosterError, match="make -> check -> make"):
+        parse(circle())
+    assert parse(circle(max_rounds=2)).workflows["w"].rules[1].most_rounds == 2
+    assert parse(circle(on={"types": ["agent_completed"], "filter": "agent_type:mine"})).workflows
+    with pytest.raises(RosterError, match="make -> check -> make"):
+        parse(circle(on={"types": ["agent_completed"], "filter": "agent_type:a"}))
+
+
 def test_writers_of_slips() -> None:
     """What the refusals below are made from is right as it stands, so that each is refused for its slip alone."""
     assert set(parse(entry()).types) == {"first", "mine"}
     (flow,) = parse(rule()).workflows.values()
     assert (flow.title, flow.rules[0].task, flow.rules[0].priority) == ("flow", "{task}", "normal")
-    assert (flow.rules[0].max_rounds, flow.rules[0].retries) == (3, 1)
+    assert (flow.rules[0].most_rounds, flow.rules[0].retries, flow.rules[0].timeout_seconds) == (3, 1, None)
     escaped = rule(task="{{not a placeholder}} {task} {issue_id}", on={"types": ["x"], "filter": "a:b"})
     assert parse(escaped).workflows["flow"].rules[0].on.filter == "a:b"
 
@@ -335,6 +354,9 @@ RULE = "$.workflows[0].rules[0]"
         (rule(priority="hihg"), f"{RULE}.priority", "did you mean 'high'?"),
         (rule(max_rounds=0), f"{RULE}.max_rounds", ">= 1"),
         (rule(retries=11), f"{RULE}.retries", "<= 10"),
+        (rule(timeout_seconds=0), f"{RULE}.timeout_seconds", ">= 1"),
+        (rule(on={"types": ["x", "issue_startet"]}), f"{RULE}.on.types[1]", "did you mean 'issue_started'?"),
+        (rule(on={"types": ["agent_completed"]}), RULE, "go round for ever: go -> go; give one of them 'max_rounds'"),
         (rule(spwan=[]), RULE, "did you mean 'spawn'?"),
         (rule(on={"type": ["issue_started"]}), f"{RULE}.on", "did you mean 'types'?"),
         (rule(on={"types": ["stream"]}), f"{RULE}.on.types[0]", "cannot be an event type"),
@@ -411,7 +433,7 @@ _entry = st.builds(
 )
 _rule = st.builds(
     lambda some, on: {"name": "go", "phase": "p", "spawn": ["mine"], "on": {"types": ["x"], **on}, **some},
-    _object("name", "phase", "spawn", "task", "priority", "max_rounds", "retries"),
+    _object("name", "phase", "spawn", "task", "priority", "max_rounds", "retries", "timeout_seconds"),
     _object("types", "filter", "all"),
 )
 _roster_like = st.builds(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cco_sidecar.core.roster import Roster, parse_roster
-from cco_sidecar.core.workflows import NextAgent, Rule, Trigger, Workflow, is_bad_news, next_agents
+from cco_sidecar.core.workflows.definition import NextAgent, Rule, Trigger, Workflow, is_bad_news, next_agents
 
 PUBLISHES = {
     "planner": ("plan_ready",),

@@ -1,6 +1,6 @@
 """What the demo's agents do follows from the packaged roster."""
 
-from cco_sidecar.core.workflows import is_bad_news
+from cco_sidecar.core.workflows.definition import is_bad_news
 from cco_sidecar.demo.script import FIRST_EVENT, chain, part_of
 
 

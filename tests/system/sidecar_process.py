@@ -18,7 +18,9 @@ CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 class Sidecar:
     """A home, a storage and a project in a directory, and at most one sidecar that runs on them."""
 
-    def __init__(self, directory: Path, *, config: Mapping[str, object] | None = None, program: str = "server") -> None:
+    def __init__(
+        self, directory: Path, *, config: Mapping[str, object] | None = None, module: str = "cco_sidecar"
+    ) -> None:
         self.directory = directory
         self.home = directory / "home"
         self.storage = directory / "storage"
@@ -27,7 +29,8 @@ class Sidecar:
         self.home.mkdir(mode=0o700, exist_ok=True)
         if config is not None:
             (self.home / "config.json").write_text(json.dumps(config))
-        self._program = program
+        self._module = module
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -52,13 +55,18 @@ class Sidecar:
     def start(self) -> None:
         """Start it on the port it had, and wait until it listens."""
         options = ["--port", str(self.port), "--storage", str(self.storage), "--project-root", f"p={self.root}"]
-        command = [sys.executable, "-m", "cco_sidecar", "orchestration-server", *options]
+        command = [sys.executable, "-m", self._module, "orchestration-server", *options]
         run_file = self.home / "run" / f"{self.port}.json"
         run_file.unlink(missing_ok=True)
         with (self.directory / "sidecar.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.directory), "CCO_HOME": str(self.home)},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(self.directory),
+                    "CCO_HOME": str(self.home),
+                    **self.environment,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -69,6 +77,11 @@ class Sidecar:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.01)
         self.port = json.loads(run_file.read_text())["port"]
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """Kill it, without a word."""

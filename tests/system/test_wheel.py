@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cco_sidecar import __version__
+from cco_sidecar.backends.gatherer.grammars import GRAMMARS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "cco_sidecar"
@@ -176,7 +177,8 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     lines = config["options"]["install_requires"].split("\n")
     declared = {_plain(re.split(r"[\[ <>=]", line)[0]) for line in lines if line.strip()}
     found = packages_distributions()
-    used = {module: {_plain(name) for name in found[module]} for module in set(imported(PACKAGE))}
+    loaded_by_name = {grammar.module for grammar in GRAMMARS.values()}
+    used = {module: {_plain(name) for name in found[module]} for module in {*imported(PACKAGE), *loaded_by_name}}
     assert [module for module, names in used.items() if not names & declared] == []
     assert declared - set().union(*used.values()) == set()
 

@@ -216,7 +216,7 @@ class House:
                     for log in self.parts.logs:
                         log.project.hub.drain()
             self._settle()
-            self.parts.accounts.settle()
+            self.parts.accounts.finish()
 
     def _send(self, number: int, pieces: Iterable[bytes]) -> None:
         pipe = self.pipes.get(number)
@@ -296,7 +296,7 @@ class House:
 
     def metrics(self) -> list[tuple[object, ...]]:
         """Give what is counted by route and status."""
-        self.parts.accounts.settle()
+        self.parts.accounts.finish()
         return sorted(
             (sample.name, *sorted(sample.labels.items()), sample.value)
             for metric in self.parts.measurements.collect()

@@ -5,6 +5,7 @@ reactor serves in the main thread. Whatever a client is answered is held against
 """
 
 import http.client
+import io
 import json
 import os
 import re
@@ -204,11 +205,23 @@ class Client:
         return "\r\n".join([*head, "", ""]).encode() + body
 
 
+class _Reader(io.BufferedReader):
+    """What a socket says, for one answer after the other: http.client closes it after each, and must not."""
+
+    def close(self) -> None:
+        """Stay open."""
+
+    def makefile(self, _mode: str) -> "_Reader":
+        """Be the file that http.client makes of a socket; a new one each time would take the next answer with it."""
+        return self
+
+
 class Wire:
     """A bare socket to the sidecar."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+        self._reader = _Reader(socket.SocketIO(self.socket, "rb"))
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -216,7 +229,7 @@ class Wire:
 
     def answer(self, method: str = "GET", path: str = "") -> Answer:
         """Read one answer; what follows on the connection stays unread."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = http.client.HTTPResponse(self._reader, method=method)  # type: ignore[arg-type]
         response.begin()
         return Answer(method, path, response.status, response.headers, response.read())
 
@@ -224,7 +237,7 @@ class Wire:
         """Read to the end; a reset is an end, too."""
         parts = []
         try:
-            while part := self.socket.recv(65536):
+            while part := self._reader.read1():
                 parts.append(part)
         except ConnectionResetError:
             pass

@@ -52,5 +52,17 @@ def test_a_crowd_is_bounded() -> None:
     add(accounts, MOST_WAITING, 1)
     assert len(logged(stream)) == MOST_AT_ONCE
     add(accounts, MOST_WAITING + 1, 3 * MOST_WAITING)
-    accounts.settle()
+    accounts.finish()
     assert logged(stream) == [f"r{number}" for number in range(4 * MOST_WAITING + 1)]
+
+
+def test_whoever_reads_the_numbers_waits_for_no_log() -> None:
+    """Numbers are up to date when they are read; the lines come in their time, in order and once."""
+    clock, stream, measurements, accounts = made()
+    add(accounts, 0, MOST_AT_ONCE + 1)
+    accounts.settle()
+    assert (logged(stream), counted(measurements)) == ([], MOST_AT_ONCE + 1)
+    add(accounts, MOST_AT_ONCE + 1, 1)
+    clock.advance(LATER_SECONDS)
+    assert logged(stream) == [f"r{number}" for number in range(MOST_AT_ONCE + 2)]
+    assert counted(measurements) == MOST_AT_ONCE + 2

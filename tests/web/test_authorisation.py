@@ -12,11 +12,13 @@ from attrs import define, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
+from tests.web.conftest import started, stopped
 from tests.web.forging import LONG_AGO, claims, key_file, signed
-from tests.web.sidecar import Answer, Client, Sidecar, unique
+from tests.web.sidecar import RUNNERS, Answer, Client, Sidecar, unique
 
 ROUTES: Mapping[str, Route] = {f"{route.method} {route.path}": route for route in route_table(Mock())}
 MARK = "ONLY-IN-ALPHA"
+ITS_OWN = ("heartbeat", "checkpoint", "briefing")
 
 
 @define(eq=False, slots=False)
@@ -33,6 +35,8 @@ class Scene:
         self.result_id = stored["id"]
         failed = self.architect.post("/api/agents/spawn", self.spawn("missing")).refused(500, "AGT_001")
         self.spawned = failed.json["details"]["agent_id"]
+        self.task_id = self.own.post("/api/tasks", {**self.task(), "title": MARK}).ok(201)["id"]
+        self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
 
     @cached_property
     def own(self) -> Client:
@@ -74,6 +78,13 @@ class Scene:
     def replay(self) -> dict[str, object]:
         return {"selection": {"type": "scene_set", "publisher": "nobody"}}
 
+    def task(self) -> dict[str, object]:
+        return {"title": "Scene", "agent_type": "python-specialist", "issue_id": self.issue}
+
+    def claim(self) -> str:
+        """Make a claim of the scene's agent; gives its id."""
+        return str(self.own.post("/api/claims", {"resource": unique(f"name:{MARK}")}).ok(201)["id"])
+
     def spawn(self, runner: str) -> dict[str, object]:
         return {"agent_type": "python-specialist", "issue_id": self.issue, "runner": runner}
 
@@ -86,12 +97,15 @@ class Scene:
             "issue_id": self.issue,
             "agent_type": "python-specialist",
             "result_id": self.result_id,
-            "agent_id": self.own.agent_id if route.path.endswith("heartbeat") else self.spawned,
+            "agent_id": self.own.agent_id if route.path.endswith(ITS_OWN) else self.spawned,
             "jti": "some-jti",
             "webhook_id": "no-such-webhook",
             "replay_id": self.replay_id,
+            "task_id": self.task_id,
             **changed,
         }
+        if "<claim_id>" in route.path and "claim_id" not in values:
+            values["claim_id"] = self.claim()  # a new one, for asking may end it
         path = route.path
         for name, value in values.items():
             path = path.replace(f"<{name}>", value)
@@ -106,9 +120,18 @@ class Scene:
             "/api/results": self.result(self.own),
             "/api/agents/spawn": self.spawn("no-such-runner"),
             "/api/issues/<issue_id>": {"title": "Scene", "body": "set"},
+            "/api/issues/<issue_id>/start": {"runner": "no-such-runner"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
             "/api/keys/rotate": {},
+            "/api/agents/<agent_id>/checkpoint": {"mark": MARK},
+            "/api/claims": {"resource": unique("name:scene")},
+            "/api/claims/<claim_id>/renew": {},
+            "/api/tasks": self.task(),
+            "/api/tasks/claim": {"types": ["rust-specialist"], "issue": "nowhere"},
+            "/api/tasks/<task_id>/checkpoint": {"fence": 10**6},
+            "/api/tasks/<task_id>/complete": {"fence": 10**6},
+            "/api/tasks/<task_id>/release": {"fence": 10**6},
         }
         return None if route.body is None else bodies[route.path]
 
@@ -120,6 +143,15 @@ class Scene:
             "/api/results": {"older_than_seconds": 10**9} if route.method == "DELETE" else {},
         }
         return who.request(route.method, self.path(route), self.body(route), **{**usual.get(route.path, {}), **query})
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One that lets everybody ask as often as this takes."""
+    config = {"agents": {"runners": RUNNERS}, "rate_limits": {"enabled": False}}
+    made = started(tmp_path_factory.mktemp("sidecar"), config)
+    yield made
+    stopped(made)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +176,7 @@ def scene(sidecar: Sidecar, scenes: dict[int, Scene]) -> Callable[[], Scene]:
 P, A, N = "403 AUTH_003", "403 AUTH_005", "404 NOT_FOUND"
 NO_RUNNER = "400 VAL_002"
 NOT_PUBLIC = "400 VAL_002"
+STALE = "409 TSK_001"
 
 
 @frozen
@@ -219,9 +252,27 @@ GOLDEN: Mapping[str, Row] = {
     "GET /api/agents/<agent_id>/status": anybody(other_project=N),
     "GET /api/agents/<agent_id>/logs": Row(A, A, A, N, "200", "200"),
     "POST /api/agents/<agent_id>/heartbeat": Row(A, "200", A, A, A, "200"),
+    "PUT /api/agents/<agent_id>/checkpoint": Row(A, "200", A, A, A, "200"),
+    "GET /api/agents/<agent_id>/checkpoint": Row(A, "200", A, A, A, "200"),
+    "GET /api/agents/<agent_id>/briefing": Row(A, "200", A, A, A, "200"),
     "DELETE /api/agents/<agent_id>": Row(A, A, A, N, "200", "200"),
     "POST /api/issues/<issue_id>": Row(P, P, A, "200", "200", "200"),
+    "GET /api/issues": Row(P, "200", "200", "200", "200", "200"),
     "GET /api/issues/<issue_id>": Row(P, "200", A, "200", "200", "200"),
+    "POST /api/issues/<issue_id>/start": Row(P, P, A, NO_RUNNER, NO_RUNNER, NO_RUNNER),
+    "POST /api/issues/<issue_id>/stop": Row(P, P, A, N, N, N),
+    "POST /api/claims": anybody("201"),
+    "GET /api/claims": anybody(),
+    "POST /api/claims/<claim_id>/renew": Row(A, "200", A, N, A, "200"),
+    "DELETE /api/claims/<claim_id>": Row(A, "200", A, N, A, "200"),
+    "POST /api/tasks": anybody("201"),
+    "GET /api/tasks": anybody(),
+    "POST /api/tasks/claim": anybody("204"),
+    "GET /api/tasks/<task_id>": anybody(other_project=N),
+    "DELETE /api/tasks/<task_id>": Row(A, "200", A, N, A, "200"),
+    "POST /api/tasks/<task_id>/checkpoint": anybody(STALE, other_project=N),
+    "POST /api/tasks/<task_id>/complete": anybody(STALE, other_project=N),
+    "POST /api/tasks/<task_id>/release": anybody(STALE, other_project=N),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),
@@ -412,6 +463,7 @@ def test_bad_names_in_bodies(bad: str, scene: Callable[[], Scene]) -> None:
         ("/api/results", stage.result(stage.own), ["agent_id", "agent_type", "issue_id", "project_id"]),
         ("/api/agents/spawn", stage.spawn("missing"), ["agent_type", "issue_id", "project_id"]),
         ("/api/events/x", {"topic": "t", "data": {}}, ["topic"]),
+        ("/api/tasks", stage.task(), ["agent_type", "issue_id"]),
     ]  # fmt: skip
     for path, sound, names in bodies:
         for name in names:
@@ -433,6 +485,9 @@ def test_bad_names_in_queries(bad: str, scene: Callable[[], Scene]) -> None:
         ("GET", "/api/events/wait/x", ["topic", "subscription", "project"]),
         ("GET", "/api/results", ["issue", "agent_type", "cursor", "project"]),
         ("GET", "/api/agents", ["type", "issue", "status", "project"]),
+        ("GET", "/api/claims", ["agent", "issue", "project"]),
+        ("GET", "/api/tasks", ["type", "issue", "agent", "project"]),
+        ("GET", "/api/issues", ["status", "project"]),
         ("DELETE", "/api/cache/all", ["agent_type", "project"]),
     ]
     for method, path, names in queries:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cco_sidecar.web.wire import MOST_HELD
 from tests.web.house import Disk, Drain, HangUp, Pass, Send, Step
 from tests.web.requests_generated import WRONGS, Dice, Draft, publish, wait
 from tests.web.scenarios import scenario
@@ -116,6 +117,70 @@ def test_smuggling(world: World) -> None:
             twins.do(Send(0, (told(world, "architect", PLAIN),)))
             twins.do(HangUp(0, cleanly=False))
         twins.do(Send(1, (told(world, "admin", LOOK),)))
+    twins.finish()
+
+
+def by_architect(world: World, step: Step) -> Step:
+    """Put the architect's token into what is sent."""
+    if not isinstance(step, Send):
+        return step
+    return Send(step.pipe, tuple(told(world, "architect", piece) for piece in step.pieces))
+
+
+HEAD, BODY = PLAIN[:-23], PLAIN[-23:]
+KEYED = HEAD.replace(b"AUTH", b"AUTH\r\nIdempotency-Key: key-1") + BODY
+
+
+@pytest.mark.parametrize(
+    ("after", "taken"),
+    [
+        ([Send(0, (BODY,))], 1),
+        ([Send(0, (BODY[:9],)), Pass(0.4), Send(0, (BODY[9:],))], 1),
+        ([Send(0, (BODY + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",))], 0),
+        ([Pass(3.0), Send(0, (BODY,))], 0),  # too late for the fast path, and in time for the channel
+        ([Pass(45.0), Send(0, (BODY,))], 0),  # too late for both
+        ([HangUp(0), Send(1, (PLAIN,))], 1),
+        ([HangUp(0, cleanly=False), Send(1, (PLAIN,))], 1),
+        ([Drain(), Send(0, (BODY,))], 0),
+    ],
+)
+def test_a_body_in_a_packet_of_its_own(world: World, after: list[Step], taken: int) -> None:
+    """Most clients send head and body apart; the fast path waits for the body a moment, and the channel longer."""
+    twins = Twins(world)
+    twins.do(Send(0, (told(world, "architect", HEAD),)))
+    assert twins.counting.taken == 0
+    for step in after:
+        twins.do(by_architect(world, step))
+    assert twins.counting.taken == taken
+    twins.finish()
+
+
+def test_a_long_body_is_not_waited_for(world: World) -> None:
+    """The fast path holds no more than it says."""
+    twins = Twins(world)
+    head = told(world, "architect", HEAD.replace(b"23", b"%d" % (MOST_HELD + 1)))
+    twins.do(Send(0, (head,)))
+    twins.do(Send(0, (b'{"topic":"t","data":"' + b". " * (MOST_HELD // 2 - 11) + b'"}',)))
+    assert twins.counting.taken == 0
+    twins.finish()
+
+
+def test_keys(world: World) -> None:
+    """A key's first request is the fast path's, and what comes again, during or after it, the pipeline's."""
+    twins = Twins(world)
+    other, second, third = KEYED.replace(b"[]", b"{}"), KEYED.replace(b"y-1", b"y-2"), KEYED.replace(b"y-1", b"y-3")
+
+    def do(*steps: Step) -> int:
+        for step in steps:
+            twins.do(by_architect(world, step))
+        return twins.counting.taken
+
+    assert do(Disk("hold"), Send(0, (KEYED,)), Send(1, (KEYED,)), Send(2, (other,)), Disk("write")) == 1
+    assert do(Send(0, (KEYED, KEYED)), Send(1, (LOOK,))) == 2
+    # What was refused was not done: its key is as good as new.
+    assert do(Disk("hold"), Send(2, (second,)), Send(3, (second,)), Disk("refuse"), Send(4, (second,))) == 3
+    # Whoever hung up finds it done.
+    assert do(Disk("hold"), Send(5, (third,)), HangUp(5), Disk("write"), Send(6, (third,)), Send(1, (LOOK,))) == 5
     twins.finish()
 
 

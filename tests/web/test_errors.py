@@ -41,8 +41,8 @@ CONTRACT: Mapping[str, set[int]] = {
 LATER = {"CLM_001", "TSK_001"}
 """Codes of routes that are not served yet."""
 
-BEYOND = {"HTTP_400", "INTERNAL"}
-"""Ours, where the contract names no code: bytes that are no request, and our own mistakes."""
+BEYOND = {"HTTP_400", "INTERNAL", "VAL_004"}
+"""Ours, where the contract names no code: bytes that are no request, our own mistakes, a second run beside one."""
 
 EVENT = {"topic": "t", "data": {}}
 
@@ -191,6 +191,13 @@ def not_what_the_route_takes(world: World) -> Answer:
 def wider_than_the_type(world: World) -> Answer:
     body = {"agent_type": "python-specialist", "issue_id": "i", "permissions": ["spawn_agents"]}
     return world.sidecar.admin.post("/api/tokens", body)
+
+
+@provokes("VAL_004", 409)
+def issue_busy(world: World) -> Answer:
+    path = f"/api/issues/{unique('issue')}/start"
+    world.sidecar.admin.post(path, {"runner": "idle", "task": "one"}).ok(201)
+    return world.sidecar.admin.post(path, {"runner": "idle", "task": "two"})
 
 
 @provokes("VAL_003", 422)

@@ -51,7 +51,7 @@ def test_both_paths_share_a_connection(sidecar: Sidecar, monkeypatch: pytest.Mon
     for number in range(3):
         wire.send(agent.raw("POST", "/api/events/x", body))
         wire.answer().ok(202)
-        wire.send(agent.raw("POST", "/api/events/x", body, f"Idempotency-Key: k{number}"))
+        wire.send(agent.raw("POST", "/api/events/x", body, f"X-Number: {number}"))
         wire.answer().ok(202)
         wire.send(agent.raw("GET", "/api/events?limit=1"))
         wire.answer().ok()

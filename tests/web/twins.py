@@ -19,10 +19,10 @@ class Counting:
     path: FastPath
     taken: int = 0
 
-    def take(self, connection: Connection, data: bytes) -> bool:
+    def take(self, connection: Connection, data: bytes) -> bool | None:
         """Count, and leave all else to the fast path."""
         is_taken = self.path.take(connection, data)
-        self.taken += is_taken
+        self.taken += bool(is_taken)
         return is_taken
 
 

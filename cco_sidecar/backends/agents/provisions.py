@@ -215,8 +215,8 @@ class Provisions:
         """Take everything back; the token is dead already, for the registry says so."""
         self._current.pop(agent.agent_id, None)
         self._with_context.discard(agent.agent_id)
-        hub = self._projects.get(agent.project_id).hub
-        hub.end_agent(agent.agent_id, TokenRevoked(f"The agent '{agent.agent_id}' has ended, and its tokens with it."))
+        ended = TokenRevoked(f"The agent '{agent.agent_id}' has ended, and its tokens with it.")
+        self._projects.get(agent.project_id).end_agent(agent.agent_id, ended)
         self._in_thread(lambda: self._remove_files(agent.agent_id)).addErrback(self._unforeseen)
 
     def _remove_files(self, agent_id: str) -> None:

@@ -5,20 +5,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, evolve
+from attrs import define
 
 from cco_sidecar.backends.gatherer.cache import ContextCache, Entry, Question, State
 from cco_sidecar.backends.gatherer.git import Git, GitError
 from cco_sidecar.backends.gatherer.ignored import ignored
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Look, Looks
 from cco_sidecar.backends.gatherer.opener import Root, opened_root
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
 from cco_sidecar.backends.gatherer.reading import Checkpoint, project_of, reader
 from cco_sidecar.backends.gatherer.repository import opened_repository
 from cco_sidecar.backends.gatherer.survey import survey
 from cco_sidecar.core.context.assembly import Assembled, assemble, ending
-from cco_sidecar.core.context.explaining import Evidence, Witness, explain
+from cco_sidecar.core.context.explaining import Evidence, explain
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import encode
-from cco_sidecar.core.context.markdown import markdown, source_budget
+from cco_sidecar.core.context.markdown import markdown
+from cco_sidecar.core.context.outline.focus import focus_of
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest, Inquiry
 from cco_sidecar.core.context.selection import Selection, select
@@ -32,14 +36,17 @@ _TICK_NS = 20_000_000
 class Gathering:
     """Makes the answer to one request; blocks, so `answer` belongs in a thread.
 
-    ``looks`` are shared with other gatherings; ``asked_ns`` is when the request came, monotonic. ``seconds`` tells the
-    time for the answer's timestamp; ``check`` is called now and then, and raises to end the work.
+    ``index``, ``looks`` and ``outlines`` are shared with others; ``asked_ns`` is when the request came, monotonic.
+    ``seconds`` tells the time for the answer's timestamp; ``check`` is called now and then, and raises to end
+    the work.
     """
 
     _request: ContextRequest
     _cache: ContextCache
+    _index: TermIndex
     _git: Git
     _looks: Looks
+    _outlines: OutlineCache
     _asked_ns: int
     _seconds: Callable[[], float]
     _check: Checkpoint
@@ -87,10 +94,10 @@ class Gathering:
             look = self._looks.since(path, self._asked_ns) or self._look(root, path)
             with opened_repository(path, self._git) as repository:
                 kept_out = ignored(root, repository, look.survey)
-            selection = self._selection(look.project)
-            witness = Witness(reader(root, self._check))
-            answer = assemble(self._request, look.project, selection, witness.read)
-            evidence = Evidence(look.project, selection, answer, witness.unreadable, kept_out)
+            selection = self._selection(root, look.project)
+            files = self._files(root, look.project)
+            answer = assemble(self._request, look.project, selection, files)
+            evidence = Evidence(look.project, selection, answer, files.outcomes, kept_out)
             made = explain(self._request, inquiry, evidence)
         return _entry_of(self._state(look), made)
 
@@ -98,24 +105,27 @@ class Gathering:
         began_ns = time.monotonic_ns()
         with opened_repository(path, self._git) as repository:
             found = survey(root, repository)
-            project = None if self._request.refresh else self._looks.project_of(path, found.digest)
-            if project is None:
+            last = None if self._request.refresh else self._looks.last(path)
+            if last is not None and last.survey.digest == found.digest:
+                project = last.project
+            else:
                 _outlast(found.newest_ns)
-                project = project_of(root, repository, found, self._check)
+                project = project_of(root, repository, found, last.project if last else None, self._check)
         return self._looks.keep(path, Look(began_ns, found, project))
 
     def _made(self, root: Root, project: Project) -> Assembled:
-        request, selection, read = self._request, self._selection(project), reader(root, self._check)
-        if request.form == "json":
-            return assemble(request, project, selection, read)
-        whole = evolve(request, budget_bytes=source_budget(request.budget_bytes))
-        answer = assemble(whole, project, selection, read)
-        return markdown(answer, project.git, request.task, request.budget_bytes)
+        request, selection, files = self._request, self._selection(root, project), self._files(root, project)
+        return (assemble if request.form == "json" else markdown)(request, project, selection, files)
 
-    def _selection(self, project: Project) -> Selection:
+    def _files(self, root: Root, project: Project) -> FileSection:
+        read = reader(root, self._check)
+        return FileSection(read, self._outlines.outline, focus_of(self._request.task), project)
+
+    def _selection(self, root: Root, project: Project) -> Selection:
         request = self._request
         touched = {path: result.agent_type for result in reversed(request.results) for path in result.files_affected}
-        return select(project, request.agent_type, request.task, touched)
+        documents = self._index.documents(root, project, self._check) if request.task.strip() else {}
+        return select(project, request.agent_type, request.task, touched, documents)
 
 
 def _entry_of(state: State, answer: Assembled) -> Entry:

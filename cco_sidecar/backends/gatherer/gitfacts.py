@@ -7,16 +7,20 @@ from attrs import frozen
 
 from cco_sidecar.backends.gatherer.git import GitError
 from cco_sidecar.backends.gatherer.repository import Repository
-from cco_sidecar.core.context.project import Commit
+from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
+from cco_sidecar.core.context.project import Commit, Footprint
 from cco_sidecar.core.context.redaction import without_userinfo
 from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.context.terms import message_terms
 from cco_sidecar.core.times import rfc3339
 
 LISTING_BYTES = 64 << 20
 _LOG_BYTES = 8 << 20
 _DIFF_BYTES = 8 << 20
-HISTORY = 200
 COMMIT_FILES = 50
+HISTORY = 2_000
+BULK_FILES = 20
+"""A commit over more files says nothing about any one of them."""
 _MESSAGE_CHARACTERS = 2_000
 _MARK = "//"  # no path begins so, and fields come in a fixed order
 
@@ -28,12 +32,14 @@ _STATUSES = {"A": "added", "D": "deleted", "T": "type changed", "M": "modified"}
 class Listing:
     """All files below the root by git's word; ``raw`` is what their state hangs on besides the files themselves.
 
-    ``tracked`` maps a path to "", or to why it can't be read ("symbolic link"); ``statuses`` has the uncommitted ones.
+    ``tracked`` maps a path to "", or to why it can't be read ("symbolic link"); ``statuses`` has the uncommitted ones,
+    ``blobs`` the object of each file whose changes git would see.
     """
 
     head: str | None
     branch: str | None
     tracked: Mapping[str, str]
+    blobs: Mapping[str, str]
     statuses: Mapping[str, str]
     raw: Sequence[bytes]
 
@@ -53,7 +59,7 @@ def listing(repository: Repository) -> Listing:
         ".",
         most_bytes=LISTING_BYTES,
     )
-    staged = repository.git("ls-files", "--stage", "-z", "--", ".", most_bytes=LISTING_BYTES)
+    staged = repository.git("ls-files", "--stage", "-v", "-z", "--", ".", most_bytes=LISTING_BYTES)
     if status.cut or staged.cut:
         raise GitError("the project has more files than can be listed; exclude some by .gitignore.")
     headers, statuses = _statuses(status.data, repository.prefix)
@@ -62,19 +68,33 @@ def listing(repository: Repository) -> Listing:
     return Listing(
         None if head == "(initial)" else head,
         None if branch == "(detached)" else branch,
-        dict(_tracked(staged.data)),
+        *_tracked(staged.data),
         statuses,
         (status.data, staged.data),
     )
 
 
 def history(repository: Repository) -> list[Commit]:
-    """Give the newest 200 commits below the root that HEAD reaches; raises GitError."""
-    output = repository.git(
+    """Give the newest 20 commits below the root that HEAD reaches; raises GitError."""
+    return list(_commits(_log(repository, f"--max-count={SHOWN_COMMITS}", "%H%x00%an%x00%ct%x00%B")))
+
+
+def footprints(repository: Repository) -> list[Footprint]:
+    """Give the newest 2,000 commits below the root that HEAD reaches, but merges and bulk; raises GitError."""
+    found = []
+    for fields, files in _records(_log(repository, f"--max-count={HISTORY}", "%H%x00%B", "--no-merges"), 2):
+        if 0 < len(files) <= BULK_FILES:
+            found.append(Footprint(fields[0], files, message_terms(redact(fields[1])[0])))
+    return found
+
+
+def _log(repository: Repository, count: str, fields: str, *options: str) -> bytes:
+    return repository.git(
         "log",
-        f"--max-count={HISTORY}",
+        count,
+        *options,
         "-z",
-        f"--format=%x00{_MARK}%x00%H%x00%an%x00%ct%x00%B%x00",
+        f"--format=%x00{_MARK}%x00{fields}%x00",
         "--encoding=UTF-8",
         "--name-only",
         "--relative",
@@ -88,8 +108,7 @@ def history(repository: Repository) -> list[Commit]:
         "--",
         ".",
         most_bytes=_LOG_BYTES,
-    )
-    return list(_commits(output.data))
+    ).data
 
 
 def diffs(repository: Repository, paths: Sequence[str]) -> dict[str, str]:
@@ -162,24 +181,36 @@ def below(path: bytes, prefix: bytes) -> str:
     return path.removeprefix(prefix).decode("utf-8", "surrogateescape")
 
 
-def _tracked(data: bytes) -> Iterator[tuple[str, str]]:
+def _tracked(data: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the index: each record begins with a tag, which is H but for what is in conflict or not to be looked at."""
+    tracked: dict[str, str] = {}
+    blobs: dict[str, str] = {}
     for record in data.split(b"\0"):
-        mode, _, path = record.partition(b"\t")
-        if path:
-            kind = mode[:6]
-            why = "" if kind in _REGULAR else "submodule" if kind == b"160000" else "symbolic link"
-            yield path.decode("utf-8", "surrogateescape"), why
+        about, _, name = record.partition(b"\t")
+        if name:
+            tag, mode, oid, _ = about.split(b" ")
+            path = name.decode("utf-8", "surrogateescape")
+            tracked[path] = "" if mode in _REGULAR else "submodule" if mode == b"160000" else "symbolic link"
+            if tag == b"H":
+                blobs[path] = oid.decode("ascii")
+    return tracked, blobs
 
 
-def _commits(data: bytes) -> Iterator[Commit]:
+def _records(data: bytes, count: int) -> Iterator[tuple[list[str], list[str]]]:
+    """Read a log: so many fields of each commit, and the names of its files."""
     tokens = data.split(b"\0")
     mark = _MARK.encode()
     starts = [place for place, token in enumerate(tokens) if token == mark]
     for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
-        fields = [token.decode("utf-8", "replace") for token in tokens[start + 1 : start + 5]]
-        if len(fields) < 4 or not fields[2].isdigit():
-            continue  # cut off at the bound
-        files = list(_names(tokens[start + 5 : end]))
+        fields = [token.decode("utf-8", "replace") for token in tokens[start + 1 : start + 1 + count]]
+        if len(fields) == count:  # else it was cut off at the bound
+            yield fields, list(_names(tokens[start + 1 + count : end]))
+
+
+def _commits(data: bytes) -> Iterator[Commit]:
+    for fields, files in _records(data, 4):
+        if not fields[2].isdigit():
+            continue
         # Before the cut, or half a secret would stay that no rule knows.
         message, in_message = redact(fields[3].strip())
         author, in_author = redact(fields[1])
@@ -189,7 +220,6 @@ def _commits(data: bytes) -> Iterator[Commit]:
             author=author,
             timestamp=rfc3339(min(int(fields[2]), 253_402_300_799)),
             files=files[:COMMIT_FILES],
-            bulk=len(files) > COMMIT_FILES,
             redactions=in_message.total() + in_author.total(),
         )
 

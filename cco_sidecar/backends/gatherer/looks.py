@@ -27,15 +27,13 @@ class Looks:
 
     def since(self, root: Path, asked_ns: int) -> Look | None:
         """Give the last look, if it began after the question was asked: nothing newer can have been meant."""
-        with self._lock:
-            last = self._last.get(root)
+        last = self.last(root)
         return last if last is not None and last.began_ns > asked_ns else None
 
-    def project_of(self, root: Path, digest: bytes) -> Project | None:
-        """Give what was read of the project, if its state is still that."""
+    def last(self, root: Path) -> Look | None:
+        """Give the last look, whenever it was."""
         with self._lock:
-            last = self._last.get(root)
-        return last.project if last is not None and last.survey.digest == digest else None
+            return self._last.get(root)
 
     def keep(self, root: Path, look: Look) -> Look:
         """Keep the newer look, and give this one back."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from attrs import evolve
 
 from cco_sidecar.backends.gatherer.git import GitError
-from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, history, remote
+from cco_sidecar.backends.gatherer.gitfacts import Listing, diffs, footprints, history, remote
 from cco_sidecar.backends.gatherer.opener import NotRegularError, Root
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.backends.gatherer.survey import Survey
-from cco_sidecar.core.context.assembly import Reader
+from cco_sidecar.core.context.filesection import Reader
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.ignoring import IgnoreRules
 from cco_sidecar.core.context.metadata import describe, manifest_paths
 from cco_sidecar.core.context.project import (
@@ -20,6 +21,7 @@ from cco_sidecar.core.context.project import (
     TOO_BIG,
     Change,
     Commit,
+    Footprint,
     GitFacts,
     Project,
     ProjectFile,
@@ -62,13 +64,19 @@ def read_text(root: Root, path: str) -> Text | Unreadable:
     return Text(content, hashlib.sha256(found.data).hexdigest(), counts.total())
 
 
-def project_of(root: Root, repository: Repository | None, found: Survey, check: Checkpoint) -> Project:
-    """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings."""
+def project_of(
+    root: Root, repository: Repository | None, found: Survey, before: Project | None, check: Checkpoint
+) -> Project:
+    """Gather what is known of a project before files are chosen; the history or diffs that git refuses are warnings.
+
+    :param before: the same project at an earlier time: the history of one HEAD is read once.
+    """
     files, omissions = found.visible()
     warnings: list[str] = []
     git = None
     if repository is not None and found.listing is not None:
-        git = _git_facts(repository, found.listing, found.rules, files, warnings)
+        past = before.git if before else None
+        git = _git_facts(repository, found, files, past, warnings)
     check()
     texts = {path: read_text(root, path) for path in manifest_paths(files)}
     manifests = {path: text.content for path, text in texts.items() if isinstance(text, Text)}
@@ -79,22 +87,27 @@ def project_of(root: Root, repository: Repository | None, found: Survey, check: 
 
 
 def _git_facts(
-    repository: Repository, listing: Listing, rules: IgnoreRules, files: Sequence[ProjectFile], warnings: list[str]
+    repository: Repository, found: Survey, files: Sequence[ProjectFile], before: GitFacts | None, warnings: list[str]
 ) -> GitFacts:
+    listing, rules = found.listing, found.rules
+    assert listing is not None  # there is a repository
     changed = [path for path in sorted(listing.statuses) if not rules.excludes(path.rstrip("/"))]
     listed = changed[:MOST_CHANGES]
     commits: list[Commit] = []
+    past: Sequence[Footprint] = ()
     texts: dict[str, str] = {}
     if listing.head is not None:
         try:
             commits = [_visible(commit, rules) for commit in history(repository)]
+            same = before is not None and before.head == listing.head and before.footprints
+            past = same or footprints(repository)
             texts = diffs(repository, _with_diff(listed, listing, files))
         except GitError as error:
             warnings.append(f"History or diffs are missing: {error}")
     name, url = remote(repository.config, listing.branch)
     changes = [_change(path, listing.statuses[path], texts.get(path, "")) for path in listed]
     (branch, name, url), count = _redacted(listing.branch, name, url)
-    return GitFacts(branch, listing.head, commits, changes, name, url, len(changed) - len(listed), count)
+    return GitFacts(branch, listing.head, commits, changes, name, url, len(changed) - len(listed), count, past)
 
 
 def _change(path: str, status: str, diff: str) -> Change:
@@ -113,12 +126,15 @@ def _visible(commit: Commit, rules: IgnoreRules) -> Commit:
 
 
 def _with_diff(paths: Sequence[str], listing: Listing, files: Sequence[ProjectFile]) -> list[str]:
-    """Choose what git may make a diff of: gone files, and regular ones of at most 1 MB (it would wait for a pipe)."""
+    """Choose what git may make a diff of: gone files, and regular ones of at most 1 MB (it would wait for a pipe).
+
+    Lock files and their like would take the room of all others.
+    """
     readable = {file.path for file in files if file.status and file.size <= FILE_BYTES}
     return [
         path
         for path in paths
-        if not is_secret_name(path)
+        if not (is_secret_name(path) or generated_path(path))
         and (path in readable or listing.statuses[path] == "deleted")
         and listing.statuses[path] not in ("untracked", "conflicted")
     ]

@@ -13,9 +13,18 @@ from cco_sidecar.backends.gatherer.cache import Cleared, ContextCache
 from cco_sidecar.backends.gatherer.flights import Flight
 from cco_sidecar.backends.gatherer.gathering import Gathering, question_of
 from cco_sidecar.backends.gatherer.git import Git
+from cco_sidecar.backends.gatherer.index import TermIndex
 from cco_sidecar.backends.gatherer.looks import Looks
+from cco_sidecar.backends.gatherer.outlines import OutlineCache
+from cco_sidecar.backends.gatherer.parser_process import ParserProcess
+from cco_sidecar.core.context.outline.shape import Outline
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from cco_sidecar.errors import ContextFailed, TooManyRequests
+
+_INDEX_SHARE = 4
+"""The terms of files may take a quarter of the cache, the answers get the rest."""
+_OUTLINES_SHARE = 16
+"""What part of the cache outlines may take."""
 
 
 class ReactorThreads(Protocol):
@@ -42,7 +51,11 @@ class Gatherer(Service):
 
     def __init__(self, clock: ReactorThreads, *, cache_bytes: int, threads: int = 1, queue_limit: int = 64) -> None:
         self._clock = clock
-        self._cache = ContextCache(cache_bytes)
+        index_bytes, outline_bytes = cache_bytes // _INDEX_SHARE, cache_bytes // _OUTLINES_SHARE
+        self._cache = ContextCache(cache_bytes - index_bytes - outline_bytes)
+        self._index = TermIndex(index_bytes)
+        self._parser = ParserProcess()
+        self._outlines = OutlineCache(outline_bytes, self._parse)
         self._threads = threads
         self._queue_limit = queue_limit
         self._git = Git()
@@ -55,6 +68,7 @@ class Gatherer(Service):
         """Start the threads."""
         super().startService()
         self._git = Git()
+        self._parser = ParserProcess()
         self._pool = ThreadPool(0, self._threads, "gatherer")
         self._pool.start()
 
@@ -67,10 +81,12 @@ class Gatherer(Service):
         for flight in self._flights:
             flight.abandoned = True
         self._git.stop()
+        self._parser.stop()
         stopped: Deferred[None] = Deferred()
 
         def join() -> None:
             pool.stop()  # waits for the threads, so it has a thread itself
+            self._parser.close()
             self._clock.callFromThread(stopped.callback, None)
 
         threading.Thread(target=join, name="gatherer-stop", daemon=True).start()
@@ -94,8 +110,10 @@ class Gatherer(Service):
         return self._depart(key, request, self._pool)
 
     def clear(self, project_id: str | None, issue_id: str | None = None, agent_type: str | None = None) -> Cleared:
-        """Remove the cached answers that match all that is not None."""
-        return self._cache.clear(project_id, issue_id, agent_type)
+        """Remove the cached answers that match all that is not None, and the index if nothing narrower is named."""
+        cleared = self._cache.clear(project_id, issue_id, agent_type)
+        freed = self._index.clear() if issue_id is None and agent_type is None else 0
+        return Cleared(cleared.entries_removed, cleared.bytes_freed + freed)
 
     @property
     def entries(self) -> int:
@@ -104,8 +122,8 @@ class Gatherer(Service):
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the cached answers take."""
-        return self._cache.size_bytes
+        """How many bytes the cached answers, the index and the outlines take."""
+        return self._cache.size_bytes + self._index.size_bytes + self._outlines.size_bytes
 
     def _depart(self, key: tuple[object, ...], request: ContextRequest, pool: ThreadPool) -> "Deferred[ContextAnswer]":
         flight = self._joinable[key] = Flight(request)
@@ -123,13 +141,18 @@ class Gatherer(Service):
         gathering = Gathering(
             flight.request,
             self._cache,
+            self._index,
             self._git,
             self._looks,
+            self._outlines,
             asked_ns,
             self._clock.seconds,
             flight.check,
         )
         return gathering.answer()
+
+    def _parse(self, language: str, text: str) -> Outline | None:
+        return self._parser.parse(language, text)
 
     def _land(self, key: tuple[object, ...], flight: Flight, outcome: "ContextAnswer | Failure") -> None:
         self._flights.discard(flight)

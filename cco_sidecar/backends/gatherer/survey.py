@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import field, frozen
 
@@ -21,13 +21,14 @@ _BATCH = 1_000
 
 @frozen
 class Entry:
-    """A path that is there; ``problem`` says why it gives no text, "" if it may."""
+    """A path that is there; ``problem`` says why it gives no text, "" if it may; ``key`` names its content."""
 
     path: str
     size: int
     modified_ns: int
     status: str
     problem: str
+    key: str
 
 
 @frozen
@@ -55,7 +56,7 @@ class Survey:
             if why:
                 omissions.append(Omission(entry.path, entry.size, why))
             else:
-                files.append(ProjectFile(entry.path, entry.size, entry.modified_ns, entry.status))
+                files.append(ProjectFile(entry.path, entry.size, entry.modified_ns, entry.status, entry.key))
         return files, omissions
 
 
@@ -66,11 +67,8 @@ def survey(root: Root, repository: Repository | None) -> Survey:
     found = None
     if repository is None:
         paths, unlisted = _first(walk(root, rules))
-        problems: Mapping[str, str] = {}
-        statuses: Mapping[str, str] = {}
     else:
         found = listing(repository)
-        problems, statuses = found.tracked, found.statuses
         paths, unlisted = _first(sorted(_present(found)))
         _add_ccoignore(root, rules, paths)
         for part in (
@@ -79,7 +77,7 @@ def survey(root: Root, repository: Repository | None) -> Survey:
             repr(sorted(repository.config.items())).encode("utf-8", "replace"),
         ):
             digest.update(hashlib.sha256(part).digest())
-    entries, newest_ns = _looked_at(root, paths, problems, statuses, digest)
+    entries, newest_ns = _looked_at(root, paths, found, digest)
     return Survey(entries, found, rules, digest.digest(), newest_ns, unlisted)
 
 
@@ -117,7 +115,7 @@ def _ccoignore_state(root: Root) -> bytes:
 
 
 def _looked_at(
-    root: Root, paths: Sequence[str], problems: Mapping[str, str], statuses: Mapping[str, str], digest: "hashlib._Hash"
+    root: Root, paths: Sequence[str], found: Listing | None, digest: "hashlib._Hash"
 ) -> tuple[list[Entry], int]:
     entries = []
     newest_ns = 0
@@ -129,8 +127,9 @@ def _looked_at(
             names.append(f"{path}\0gone")
             continue
         newest_ns = max(newest_ns, status.st_ctime_ns)
-        names.append(f"{path}\0{_identity(status)}")
-        entries.append(_entry(path, status, statuses.get(path, ""), problems.get(path, "")))
+        identity = _identity(status)
+        names.append(f"{path}\0{identity}")
+        entries.append(_entry(path, status, identity, found))
         if len(names) >= _BATCH:
             digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
             names.clear()
@@ -144,11 +143,14 @@ def _identity(status: os.stat_result) -> str:
     )
 
 
-def _entry(path: str, status: os.stat_result, change: str, problem: str) -> Entry:
+def _entry(path: str, status: os.stat_result, identity: str, found: Listing | None) -> Entry:
+    change = found.statuses.get(path, "") if found else ""
+    problem = found.tracked.get(path, "") if found else ""
+    blob = found.blobs.get(path) if found and not change else None
     if path.endswith("/"):
         problem = "another repository"
     elif stat.S_ISLNK(status.st_mode):
         problem = "symbolic link"
     elif not stat.S_ISREG(status.st_mode):
         problem = problem or NOT_REGULAR
-    return Entry(path.rstrip("/"), status.st_size, status.st_mtime_ns, change, problem)
+    return Entry(path.rstrip("/"), status.st_size, status.st_mtime_ns, change, problem, blob or identity)

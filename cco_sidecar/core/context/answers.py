@@ -6,17 +6,6 @@ from typing import Any
 import msgspec
 
 
-class File(msgspec.Struct, frozen=True):
-    """A file that went in."""
-
-    path: str
-    content: str
-    size: int
-    language: str | None
-    reason: str
-    truncated: bool
-
-
 class Output(msgspec.Struct, frozen=True):
     """What an earlier agent reported."""
 
@@ -38,13 +27,9 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 class Sections(msgspec.Struct, frozen=True):
-    """The sections of an answer.
-
-    Each of the files is JSON still: to decode ten megabytes at once holds the interpreter's lock for too long.
-    """
+    """The sections of an answer."""
 
     project_structure: Structure
-    relevant_files: list[msgspec.Raw]
     previous_agent_outputs: list[Output]
     metadata: Mapping[str, Any]
 
@@ -65,24 +50,3 @@ class Answer(msgspec.Struct, frozen=True):
     context: Sections
     omitted: list[LeftOut]
     omitted_count: int
-
-
-class FileFate(msgspec.Struct, frozen=True):
-    """A file that went in, without its content."""
-
-    path: str
-    truncated: bool
-    tokens: int
-
-
-class FileFates(msgspec.Struct, frozen=True):
-    """The files that went in."""
-
-    relevant_files: list[FileFate]
-
-
-class AnswerFates(msgspec.Struct, frozen=True):
-    """An answer as far as it tells what became of each file."""
-
-    context: FileFates
-    omitted: list[LeftOut]

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import frozen
 
-from cco_sidecar.core.context.answers import AnswerFates, FileFate
-from cco_sidecar.core.context.assembly import ENDING_BYTES, OUT_OF_BUDGET, Assembled, Reader, ending
+from cco_sidecar.core.context.assembly import ENDING_BYTES, Assembled
+from cco_sidecar.core.context.filesection import Outcome
 from cco_sidecar.core.context.fitting import encode, fit_list, shown
 from cco_sidecar.core.context.ignoring import globs, matches_any
-from cco_sidecar.core.context.project import Omission, Project, Text, Unreadable
+from cco_sidecar.core.context.project import Omission, Project
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest, Inquiry
 from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.selection import EXCLUDED, Selection
@@ -19,6 +19,7 @@ from cco_sidecar.core.context.wishes import Wishes
 IGNORED = "ignored"
 _FRAME_BYTES = 16_384
 _MOST_KINDS = 100
+_DIGITS = 4
 
 
 @frozen
@@ -40,8 +41,9 @@ class IgnoredPaths:
 class Fate(msgspec.Struct, frozen=True):
     """What became of a file; ``rank`` is its place among those that were to go in, from 1.
 
-    ``reason`` says why it was to go in, ``cut`` what cut it or kept it out, ``rule`` which line of an ignore file or
-    glob of the roster that was.
+    ``reason`` says why it was to go in, and ``score`` how much speaks for it, which is the sum of its ``signals``. It
+    decides among files of one group (named, changed, …). ``cut`` says what cut the file or kept it out, ``rule`` which
+    line of an ignore file or glob of the roster that was.
     """
 
     path: str
@@ -49,6 +51,8 @@ class Fate(msgspec.Struct, frozen=True):
     truncated: bool
     rank: int | None
     reason: str
+    score: float | None
+    signals: Mapping[str, float]
     size: int | None
     tokens: int | None
     cut: str | None
@@ -72,37 +76,22 @@ class Totals(msgspec.Struct, frozen=True):
     used_bytes: int
 
 
-@define(eq=False)
-class Witness:
-    """Reads files for an assembly, and keeps why some could not be read."""
-
-    _read: Reader
-    unreadable: dict[str, str] = field(factory=dict, init=False)
-
-    def read(self, path: str) -> Text | Unreadable:
-        """Give the text of a file."""
-        found = self._read(path)
-        if isinstance(found, Unreadable):
-            self.unreadable[path] = found.why
-        return found
-
-
 @frozen
 class Evidence:
-    """An answer, and what it was made from; ``unreadable`` says which files could not be read, and why."""
+    """An answer, what it was made from, and what became of each file that was selected."""
 
     project: Project
     selection: Selection
     answer: Assembled
-    unreadable: Mapping[str, str]
+    outcomes: Mapping[str, Outcome]
     ignored: IgnoredPaths
 
 
 def explain(request: ContextRequest, inquiry: Inquiry, evidence: Evidence) -> Assembled:
     """Say what became of each file of an answer; the result's head wants an ending, as an answer's does."""
     answer, ignored = evidence.answer, evidence.ignored
-    fates = [*_ranked(evidence.selection, evidence.unreadable, answer), *_left_out(request, evidence)]
-    fates += [Fate(shown(one.path), False, False, None, "", None, None, IGNORED, one.rule) for one in ignored.paths]
+    fates = [*_ranked(evidence), *_left_out(request, evidence)]
+    fates += [_out(one.path, None, IGNORED, one.rule) for one in ignored.paths]
     totals = _totals(fates, evidence)
     patterns = globs([inquiry.path]) if inquiry.path else []
     wanted = [fate for fate in fates if not inquiry.path or matches_any(patterns, fate.path.rstrip("/"))]
@@ -113,20 +102,23 @@ def explain(request: ContextRequest, inquiry: Inquiry, evidence: Evidence) -> As
     return Assembled(head, rows.count < len(wanted), answer.file_count)
 
 
-def _ranked(selection: Selection, unreadable: Mapping[str, str], answer: Assembled) -> Iterator[Fate]:
+def _ranked(evidence: Evidence) -> Iterator[Fate]:
     """Give the files that were to go in, best first."""
-    found = msgspec.json.decode(answer.head + ending(0, False), type=AnswerFates)
-    included = {file.path: file for file in found.context.relevant_files}
-    said = {one.path: one.why for one in found.omitted}
-    for rank, pick in enumerate(selection.picks, 1):
-        path = shown(pick.file.path)
-        fate: FileFate | None = included.get(path)
-        if fate is not None:
-            cut = OUT_OF_BUDGET if fate.truncated else None
-            yield Fate(path, True, fate.truncated, rank, pick.reason, pick.file.size, fate.tokens, cut, None)
-        else:
-            cut = said.get(path) or unreadable.get(pick.file.path) or OUT_OF_BUDGET
-            yield Fate(path, False, False, rank, pick.reason, pick.file.size, None, cut, None)
+    for rank, pick in enumerate(evidence.selection.picks, 1):
+        file, outcome = pick.file, evidence.outcomes[pick.file.path]
+        yield Fate(
+            path=shown(file.path),
+            included=outcome.tokens is not None,
+            truncated=outcome.tokens is not None and bool(outcome.cut),
+            rank=rank,
+            reason=pick.reason,
+            score=round(pick.score, _DIGITS),
+            signals={name: round(worth, _DIGITS) for name, worth in pick.signals.items()},
+            size=file.size,
+            tokens=outcome.tokens,
+            cut=outcome.cut or None,
+            rule=None,
+        )
 
 
 def _left_out(request: ContextRequest, evidence: Evidence) -> Iterator[Fate]:
@@ -136,7 +128,11 @@ def _left_out(request: ContextRequest, evidence: Evidence) -> Iterator[Fate]:
     for one in omissions:
         glob = wishes.exclusion(one.path) if one.why == EXCLUDED else None
         rule = None if glob is None else f"roster: {glob.text}"
-        yield Fate(shown(one.path), False, False, None, "", one.size, None, one.why, rule)
+        yield _out(one.path, one.size, one.why, rule)
+
+
+def _out(path: str, size: int | None, cut: str, rule: str | None) -> Fate:
+    return Fate(shown(path), False, False, None, "", None, {}, size, None, cut, rule)
 
 
 def _totals(fates: Sequence[Fate], evidence: Evidence) -> Totals:

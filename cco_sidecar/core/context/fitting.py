@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import msgspec
 from attrs import field, frozen
 
+from cco_sidecar.core.context.secrets import redact_name
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -17,6 +19,11 @@ def encode(value: object) -> bytes:
 
 
 def shown(path: str) -> str:
+    r"""Give a path as an answer has it: a byte that is no UTF-8 becomes ``\xff``, and no key or token is in it."""
+    return redact_name(decoded(path))
+
+
+def decoded(path: str) -> str:
     r"""Give a path as JSON can carry it: a byte that is no UTF-8 becomes ``\xff``."""
     try:
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from cco_sidecar.core.context.fitting import Fitted, encode, fit_list, head_of, joined, shown
 from cco_sidecar.core.context.project import Change, Commit, GitFacts
+from cco_sidecar.core.context.secrets import redactions_in
 
 SHOWN_COMMITS = 20
 
@@ -19,15 +20,14 @@ def git_section(git: GitFacts | None, most_bytes: int) -> Fitted:
     frame = b'{"branch":,"head":,"recent_commits":,"uncommitted_changes":,"remote":,"remote_url":}'
     left = most_bytes - len(frame) - len(branch) - len(head) - len(remote) - len(url)
     changes = fit_list((_change(change, "") for change in git.changes), max(left * 6 // 10, 2))
-    shown_commits = git.commits[:SHOWN_COMMITS]
-    commits = fit_list(map(_commit, shown_commits), left - len(changes.json))
+    commits = fit_list(map(_commit, git.commits), left - len(changes.json))
     room = left - len(changes.json) - len(commits.json)
     diffs = _with_diffs(git.changes[: changes.count], room)
     body = b'{"branch":%b,"head":%b,"recent_commits":%b,"uncommitted_changes":%b,"remote":%b,"remote_url":%b}'
     return Fitted(
         body % (branch, head, commits.json, diffs.json, remote, url),
         changes.cut or commits.cut or diffs.cut or git.more_changes > 0,
-        redactions=git.redactions + diffs.redactions + sum(one.redactions for one in shown_commits[: commits.count]),
+        redactions=git.redactions + diffs.redactions + sum(map(_redactions_of, git.commits[: commits.count])),
     )
 
 
@@ -42,6 +42,7 @@ def _with_diffs(changes: Sequence[Change], room: int) -> Fitted:
             part, cut = plain, True
         else:
             redactions += change.redactions
+        redactions += redactions_in(shown(change.path))
         room -= len(part) - len(plain)
         parts.append(part)
     return Fitted(joined(parts), cut, redactions=redactions)
@@ -59,6 +60,10 @@ def _commit(commit: Commit) -> dict[str, object]:
         "timestamp": commit.timestamp,
         "files_changed": [shown(path) for path in commit.files],
     }
+
+
+def _redactions_of(commit: Commit) -> int:
+    return commit.redactions + sum(redactions_in(shown(path)) for path in commit.files)
 
 
 def _clipped(text: str | None, most_bytes: int) -> str | None:

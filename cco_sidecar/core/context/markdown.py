@@ -1,161 +1,94 @@
-"""A context as a Markdown document, to be put into a prompt: made from the JSON answer, within a budget of bytes.
+"""A context as a Markdown document, to be put into a prompt, within a budget of bytes.
 
-Nothing that stands in it can end its own block: fences are longer than any run of backticks within them, and names are
-written in one line. For one answer and task it is the same to the byte.
+Its files are chosen and cut as those of the JSON answer are, and all else is made from that answer; but in a short
+document a file gets less, for there many short ones say more, too. For one answer and task it is the same to the byte.
 """
 
 import re
-from collections.abc import Sequence
-from itertools import accumulate, takewhile
 
 import msgspec
-from attrs import define, field
+from attrs import evolve
 
-from cco_sidecar.core.context import request
-from cco_sidecar.core.context.answers import Answer, File, LeftOut, Output
-from cco_sidecar.core.context.assembly import OUT_OF_BUDGET, Assembled, ending
+from cco_sidecar.core.context.answers import Answer, LeftOut, Output
+from cco_sidecar.core.context.assembly import Assembled, assemble, ending
+from cco_sidecar.core.context.budget import ONE_FILE
+from cco_sidecar.core.context.filesection import FileSection
 from cco_sidecar.core.context.fitting import shown
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
-from cco_sidecar.core.context.project import Change, Commit, GitFacts
+from cco_sidecar.core.context.languages import UNKNOWN, language_of
+from cco_sidecar.core.context.outline.cutting import Cut
+from cco_sidecar.core.context.page import Page, byte_size, fenced, first_lines, inline_code, one_line, plain_text
+from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
+from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
 from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
-_LEAST_CONTENT = 120
 _LEAST_SOURCE = 65_536
+_LEAST_FILE = 1_536
+_MARK = "[REDACTED:"
+_MARKS = " `[REDACTED:<rule>]` stands where a secret was.\n"
 _MOST_DEPENDENCIES = 30
-_MORE_BYTES = 24
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LANGUAGE = re.compile(r"[a-z0-9+#-]{1,32}")
-_BACKTICKS = re.compile("`+")
 
 
-def source_budget(most_bytes: int) -> int:
-    """Say how large the JSON answer may be that a document of ``most_bytes`` is made from.
-
-    It has what a document has not (checksums, the whole tree, escapes) and fewer, longer files.
-    """
-    return min(max(4 * most_bytes, _LEAST_SOURCE), request.MOST_BYTES)
-
-
-def markdown(answer: Assembled, git: GitFacts | None, task: str, most_bytes: int) -> Assembled:
-    """Make the document of an answer; its ``head`` is all of it.
-
-    :param git: what the answer's git section was made of, since that has hardly a diff when it is short.
-    :param most_bytes: the most that it may take, at least `LEAST_BYTES`.
-    """
+def markdown(request: ContextRequest, project: Project, selection: Selection, files: FileSection) -> Assembled:
+    """Make the document of at most ``request.budget_bytes``, at least `LEAST_BYTES`; its ``head`` is all of it."""
+    source = evolve(request, budget_bytes=min(max(4 * request.budget_bytes, _LEAST_SOURCE), MOST_BYTES))
+    answer = assemble(source, project, evolve(selection, picks=[]), files)
     found = msgspec.json.decode(answer.head + ending(0, False), type=Answer)
-    page = _Page(most_bytes)
+    page = Page(request.budget_bytes - byte_size(_MARKS))
     page.add(_title(found))
-    page.section("Task", [_fenced(_head(redact(_plain(task))[0], page.left // 4), "text")] if task else [], 2)
+    task = first_lines(redact(plain_text(request.task))[0], page.left // 4)
+    page.section("Task", [fenced(task, "text")] if task else [], 2)
     page.section("Project", _project(found), 10)
-    if git is not None:
-        _add_git(page, git)
+    if project.git is not None:
+        _add_git(page, project.git)
     page.section("Earlier agents", [line for one in found.context.previous_agent_outputs for line in _output(one)], 5)
     reserve = min(max(page.left // 12, 200), 4096, page.left // 2)
     page.left -= reserve
-    files = _Files(page)
-    files.take(found.context.relevant_files)
-    page.left += reserve
-    out = [_left_out(one) for one in (*files.dropped, *found.omitted)]
-    page.section(f"Left out: {len(files.dropped) + found.omitted_count} files", out, 1)
-    return Assembled("".join(page.parts).encode(), answer.truncated or page.cut, files.count)
-
-
-@define(eq=False)
-class _Page:
-    """A document that grows; ``left`` is how many bytes it still has room for, ``cut`` says that something was not."""
-
-    left: int
-    parts: list[str] = field(factory=list, init=False)
-    cut: bool = field(default=False, init=False)
-
-    def add(self, text: str) -> bool:
-        """Add a piece, unless it does not fit."""
-        size = _size(text)
-        if size > self.left:
-            self.cut = True
-            return False
-        self.parts.append(text)
-        self.left -= size
-        return True
-
-    def section(self, title: str, items: Sequence[str], divisor: int) -> None:
-        """Add a section with as many items, from the first, as fit into so much of what is left."""
-        if not items:
-            return
-        heading = f"\n## {title}\n\n"
-        room = self.left // divisor - _size(heading) - _MORE_BYTES
-        sizes = accumulate(map(_size, items))
-        count = sum(1 for _ in takewhile(lambda size: size <= room, sizes))
-        more = f"- and {len(items) - count} more\n" if count < len(items) else ""
-        self.cut = self.cut or bool(more)
-        self.add(heading + "".join(items[:count]) + more)
-
-
-@define(eq=False)
-class _Files:
-    """Takes files, best first, while the page has room."""
-
-    _page: _Page
-    count: int = field(default=0, init=False)
-    dropped: list[LeftOut] = field(factory=list, init=False)
-
-    def take(self, files: Sequence[msgspec.Raw]) -> None:
-        has_heading = bool(files) and self._page.add("\n## Files\n")
-        for raw in files:
-            file = msgspec.json.decode(raw, type=File)
-            if not (has_heading and self._put(file)):
-                self.dropped.append(LeftOut(file.path, file.size, OUT_OF_BUDGET))
-        self._page.cut = self._page.cut or bool(self.dropped)
-
-    def _put(self, file: File) -> bool:
-        """Add a file: whole if it takes no more than a quarter of the room, or if that is little."""
-        if self._page.left < 2 * _LEAST_CONTENT:
-            return False
-        content = _plain(file.content)
-        room = min(max(self._page.left // 4, 2_000), self._page.left)
-        block = _file(file, content, file.truncated)
-        if _size(block) > room:
-            frame = _size(_file(file, "", True)) + 2 * len(_fence(content))
-            if room - frame < _LEAST_CONTENT:
-                return False
-            content = _head(content, room - frame)
-            block = _file(file, content, True)
-            self._page.cut = True
-        is_in = self._page.add(block)
-        self.count += is_in
-        return is_in
+    if selection.picks:
+        page.add("\n## Files\n")
+        files.take(selection.picks, page.left, min(max(page.left // 8, _LEAST_FILE), ONE_FILE), _file)
+    count = sum(page.add(fragment.decode()) for fragment in files.fragments)
+    page.left += reserve + byte_size(_MARKS)
+    if any(_MARK in part for part in page.parts):
+        page.parts[0] = page.parts[0].removesuffix("\n") + _MARKS
+        page.left -= byte_size(_MARKS)
+    out = [LeftOut(shown(one.path), one.size, one.why) for one in files.omitted]
+    title = f"Left out: {len(out) + found.omitted_count} files"
+    page.section(title, [_left_out(one) for one in (*out, *found.omitted)], 1)
+    cut = answer.truncated or files.cut or page.cut
+    return Assembled("".join(page.parts).encode(), cut, count)
 
 
 def _title(answer: Answer) -> str:
-    redactions = answer.context.metadata.get("redactions")
-    marks = " `[REDACTED:<rule>]` stands where a secret was." if redactions else ""
     heading = f"# Context of {answer.agent_type} on {answer.issue_id}\n"
-    return f"{heading}\nThe project as it is now, best files first.{marks}\n"
+    return f"{heading}\nThe project as it is now, best files first.\n"
 
 
 def _project(answer: Answer) -> list[str]:
     structure, metadata = answer.context.project_structure, answer.context.metadata
     name = structure.root.rstrip("/").rpartition("/")[2] or structure.root
-    lines = [f"- {_code(name)}: {structure.total_files} files, {structure.total_size_bytes} bytes\n"]
+    lines = [f"- {inline_code(name)}: {structure.total_files} files, {structure.total_size_bytes} bytes\n"]
     for title, value in (("Kind", metadata.get("project_type")), ("Tests", metadata.get("test_command"))):
         if isinstance(value, str):
-            lines.append(f"- {title}: {_code(value)}\n")
+            lines.append(f"- {title}: {inline_code(value)}\n")
     languages = metadata.get("languages")
     if isinstance(languages, dict) and languages:
-        lines.append(f"- Languages: {', '.join(f'{_line(str(key))} ({n})' for key, n in languages.items())}\n")
+        lines.append(f"- Languages: {', '.join(f'{one_line(str(key))} ({n})' for key, n in languages.items())}\n")
     names = [str(one["name"]) for one in _dicts(metadata.get("dependencies")) if "name" in one]
     if names:
         more = ", …" if len(names) > _MOST_DEPENDENCIES else ""
-        lines.append(f"- Depends on: {', '.join(map(_code, names[:_MOST_DEPENDENCIES]))}{more}\n")
+        lines.append(f"- Depends on: {', '.join(map(inline_code, names[:_MOST_DEPENDENCIES]))}{more}\n")
     directories = [path for path in structure.directories if path.count("/") <= 1]
-    return [*lines, *(f"- {_code(path + '/')}\n" for path in directories)]
+    return [*lines, *(f"- {inline_code(path + '/')}\n" for path in directories)]
 
 
-def _add_git(page: _Page, git: GitFacts) -> None:
-    place = f"Branch {_code(git.branch)}" if git.branch else "No branch"
-    head = f", at {_code(git.head[:10])}" if git.head else ""
+def _add_git(page: Page, git: GitFacts) -> None:
+    place = f"Branch {inline_code(git.branch)}" if git.branch else "No branch"
+    head = f", at {inline_code(git.head[:10])}" if git.head else ""
     page.section("Git", [f"{place}{head}.\n"], 2)
     page.section("Uncommitted changes", [_change(one) for one in git.changes], 8)
     most = max(page.left // 20, min(1_000, page.left // 5 - 120))
@@ -164,85 +97,40 @@ def _add_git(page: _Page, git: GitFacts) -> None:
 
 
 def _change(change: Change) -> str:
-    return f"- {_code(shown(change.path))}: {_line(change.status)}\n"
+    return f"- {inline_code(shown(change.path))}: {one_line(change.status)}\n"
 
 
 def _diff(diff: str, most_bytes: int) -> str:
-    head = _head(_plain(diff), most_bytes)
-    return _fenced(head, "diff") + ("(The rest of this diff is left out.)\n" if len(head) < len(diff) else "")
+    head = first_lines(plain_text(diff), most_bytes)
+    return fenced(head, "diff") + ("(The rest of this diff is left out.)\n" if len(head) < len(diff) else "")
 
 
 def _commit(commit: Commit) -> str:
     first = commit.message.strip().split("\n", 1)[0]
-    return f"- {_code(commit.hash[:10])} {_line(first)} ({_line(commit.author)}, {commit.timestamp[:10]})\n"
+    return f"- {inline_code(commit.hash[:10])} {one_line(first)} ({one_line(commit.author)}, {commit.timestamp[:10]})\n"
 
 
 def _output(output: Output) -> list[str]:
-    lines = [f"- {_code(output.agent)} ({_line(output.agent_type)}): {_line(output.status)}, {output.timestamp}\n"]
+    who = f"{inline_code(output.agent)} ({one_line(output.agent_type)})"
+    lines = [f"- {who}: {one_line(output.status)}, {output.timestamp}\n"]
     for decision in output.decisions:
         text = decision if isinstance(decision, str) else msgspec.json.encode(decision).decode()
-        lines.append(f"  - {_line(_plain(text))}\n")
+        lines.append(f"  - {one_line(plain_text(text))}\n")
     if output.files_affected:
-        lines.append(f"  - files: {', '.join(map(_code, output.files_affected))}\n")
+        lines.append(f"  - files: {', '.join(map(inline_code, output.files_affected))}\n")
     return lines
 
 
-def _file(file: File, content: str, cut: bool) -> str:
-    language = file.language or "text"
-    info = language if _LANGUAGE.fullmatch(language) and language != "unknown" else "text"
-    shortened = ", shortened" if cut else ""
-    heading = f"\n### {_code(file.path)}\n\n{_line(language)}, {file.size} bytes{shortened}: {_line(file.reason)}\n\n"
-    return heading + _fenced(content, info)
+def _file(pick: Pick, _checksum: str, kept: Cut, is_cut: bool, _tokens: int) -> bytes:
+    language = language_of(pick.file.path)
+    info = language if _LANGUAGE.fullmatch(language) and language != UNKNOWN else "text"
+    about = f"{language}, {pick.file.size} bytes{', shortened' if is_cut else ''}: {one_line(pick.reason)}"
+    block = f"\n### {inline_code(shown(pick.file.path))}\n\n{about}\n\n{fenced(plain_text(kept.content), info)}"
+    return block.encode()
 
 
 def _left_out(one: LeftOut) -> str:
-    return f"- {_code(one.path)} ({one.size} bytes): {_line(one.why)}\n"
-
-
-def _fenced(content: str, info: str) -> str:
-    fence = _fence(content)
-    return f"{fence}{info}\n{content}{'' if not content or content.endswith(chr(10)) else chr(10)}{fence}\n"
-
-
-def _fence(content: str) -> str:
-    return "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(content)), default=0))
-
-
-def _code(text: str) -> str:
-    """Give a name as inline code, in one line."""
-    line = _line(text)
-    marks = "`" * (1 + max(map(len, _BACKTICKS.findall(line)), default=0))
-    space = " " if len(marks) > 1 else ""
-    return f"{marks}{space}{line}{space}{marks}"
-
-
-def _line(text: str) -> str:
-    r"""Give a text in one line: a line feed becomes a blank, any other control character ``\x1b``."""
-    return _UNSAFE.sub(lambda found: _visible(found[0]), _plain(text).strip())
-
-
-def _visible(char: str) -> str:
-    if char == "\n":
-        return " "
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
-
-
-def _plain(text: str) -> str:
-    """Give a text that is sound Unicode (a task may hold half a character)."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _head(text: str, most_bytes: int) -> str:
-    """Give the first lines of a text that take at most so many bytes, with a line end; a first line is itself cut."""
-    encoded = text.encode()
-    if len(encoded) <= most_bytes:
-        return text
-    head = encoded[: max(most_bytes - 1, 0)].decode("utf-8", "ignore")
-    return head[: head.rfind("\n") + 1] or head
-
-
-def _size(text: str) -> int:
-    return len(text.encode())
+    return f"- {inline_code(one.path)} ({one.size} bytes): {one_line(one.why)}\n"
 
 
 def _dicts(value: object) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
 """A project as the gatherer found it: values only."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
@@ -15,13 +16,15 @@ SECRET = "secret by name"
 class ProjectFile:
     """A regular file; ``path`` is relative to the root and may carry bytes that are no UTF-8 (surrogate escapes).
 
-    ``status`` says what is uncommitted about it ("modified", "untracked", …) and is "" when nothing is.
+    ``status`` says what is uncommitted about it ("modified", "untracked", …) and is "" when nothing is. Files
+    with equal ``key`` have equal content.
     """
 
     path: str
     size: int
     modified_ns: int
     status: str = ""
+    key: str = ""
 
 
 @frozen
@@ -35,7 +38,7 @@ class Omission:
 
 @frozen
 class Commit:
-    """A commit reachable from HEAD; ``files`` are the first of those it changed, ``bulk`` says there were more.
+    """A commit to be shown; ``files`` are the first of those it changed.
 
     ``redactions`` counts the secrets that were replaced in its message and author.
     """
@@ -45,8 +48,16 @@ class Commit:
     author: str
     timestamp: str
     files: Sequence[str]
-    bulk: bool = False
     redactions: int = 0
+
+
+@frozen
+class Footprint:
+    """A commit reachable from HEAD, for ranking: what it changed, and the terms of its message."""
+
+    hash: str
+    files: Sequence[str]
+    terms: "array[int]" = field(repr=False)
 
 
 @frozen
@@ -64,7 +75,7 @@ class Change:
 
 @frozen
 class GitFacts:
-    """The git section; ``commits`` is longer than what is shown, since it also ranks files.
+    """The git section; ``footprints`` are the history that files are ranked by, newest first.
 
     ``redactions`` counts the secrets that were replaced in the names of branch and remote.
     """
@@ -77,6 +88,7 @@ class GitFacts:
     remote_url: str | None
     more_changes: int = 0
     redactions: int = 0
+    footprints: Sequence[Footprint] = field(default=(), repr=False)
 
 
 @frozen

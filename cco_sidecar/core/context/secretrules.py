@@ -1,230 +1,260 @@
-r"""The table of what counts as a secret inside text: patterns in the syntax of RE2, and what spares a look-alike.
+"""The table of what counts as a secret inside text, in the order in which rules give their name to what they share."""
 
-Prefixes that nothing else has stand without a boundary before them, for in source ``"\nghp_…"`` puts a letter there.
-"""
+from cco_sidecar.core.context.secretchecks import (
+    has_random_rest,
+    is_credential,
+    is_default,
+    is_key_block,
+    is_loud,
+    is_loud_alone,
+    is_option,
+    is_password,
+    is_scrambled_password,
+    is_user_and_password,
+    is_value,
+    looks_chosen,
+    looks_chosen_unquoted,
+    looks_random,
+    looks_random_unquoted,
+    stands_out,
+)
+from cco_sidecar.core.context.secretforms import FORMS
+from cco_sidecar.core.context.secretrule import ASSIGN, HEX, QUOTE, UUID, Rule
 
-import math
-import re
-from collections import Counter
-from collections.abc import Callable
+_URL_TRIGGER = r"://[^\s\"'`<>]*@"
 
-from attrs import frozen
-
-Check = Callable[[str], bool]
-"""Says whether what a pattern found is a secret indeed."""
-
-_MOST_FOR_ENTROPY = 256
-_LEAST_ENTROPY = 3.0
-_LEAST_PASSWORD_ENTROPY = 2.5
-
-_START = r"(?:\b|\\[nrt])"
-_ASSIGN = r"[\"'`]?\]?[ \t]*(?::[ \t]*&?[A-Za-z_][\w.]*[ \t]*=|=>|:=|[:=]|,)[ \t]*(?:[A-Za-z]{1,2})?"
+_PAIR_TRIGGER = (
+    r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]+:[^\s:/\"'`<>(){}\[\],;|]*[0-9][^\s:/\"'`<>(){}\[\],;|]*(?:[\s\"'`)]|$)"
+)
 _END = r"-?-----END "
 _BODY = r"(?:[^-]|-{1,4}[^-])*?"
-_GAP = r"(?:\s|\\[nr]|[\"'+>#,-]){1,40}"
+_GAP = r"(?:\s|\\{1,3}[nr]|[\"'+>#,\\-]){1,40}"
 _CUT = (
     r"(?:\s*[A-Z][A-Za-z-]+: [^\n]{0,200})*"
     rf"(?:{_GAP}[A-Za-z0-9+/=]{{16,}})+(?:{_GAP}[A-Za-z0-9+/=]{{1,15}}(?:\s|$))?"
 )
+_KINDS = r"(?:[A-Z0-9]+ ){0,2}PRIVATE KEY-----"
 
-_DULL = re.compile(r"EXAMPLE|[xX]{4}|\.\.\.|\*{3}|1234567890abcdef1234|abcdefghijklmnop")
-_PLACEHOLDER = re.compile(
-    r"example|change[-_]?me|placeholder|redacted|x{4}|\*{3}|\.\.\.|…|your[-_a-z]|insert[-_]|replace[-_]|<|\$|\{|\}|\("
-    r"|process\.env|os\.environ|(?:^|[^a-z0-9])(?:test|tests|testing|dummy|fake|sample|mock|todo|none|null)(?:[^a-z]|$)",
-    re.IGNORECASE,
+_PASSWORD_WORD = "(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|\\bpsk)"
+_PASSWORD = (
+    rf"(?:{_PASSWORD_WORD}[\w.-]{{0,40}}"
+    r"|(?:_|\b|db|user|smtp|mail|my|root|ssh|ldap|become[_-])pass|\brequirepass|(?:\b|_)pw)"
 )
-_NAME = re.compile(r"(?:[A-Za-z]+\d{0,3}|\d{1,4})?(?:[-_./:\\@#+,;|*=?!&%~^]+(?:[A-Za-z]+\d{0,3}|\d{1,4})?)*")
-_PLACE = re.compile(r"[a-z][a-z0-9+.-]*://|\.{0,2}/|[A-Za-z]:\\|data:")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
-_KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{24}")
-
-
-def entropy(text: str) -> float:
-    """Give the bits for each character of ``text``, by how often each occurs in it."""
-    counts = Counter(text).values()
-    total = len(text)
-    return -sum(count / total * math.log2(count / total) for count in counts)
-
-
-def is_no_example(value: str) -> bool:
-    """Say whether a value of a known form is more than a documented example (``AKIA…EXAMPLE``) or a row of x."""
-    return _DULL.search(value) is None and len(set(value)) > 5
-
-
-def looks_random(value: str) -> bool:
-    """Say whether a value of no known form looks made by chance: no placeholder, name, path or URL."""
-    return _is_mixed(value) and _NAME.fullmatch(value) is None and _entropy(value) >= _LEAST_ENTROPY
-
-
-def looks_random_unquoted(value: str) -> bool:
-    """Say the same of a value without quotes, which in source can be an attribute: ``ed25519.Ed25519PrivateKey``."""
-    return _DOTTED.fullmatch(value) is None and looks_random(value)
-
-
-def looks_chosen(value: str) -> bool:
-    """Say whether a value looks like a password that a person chose: letters and digits, and no placeholder."""
-    return _is_mixed(value) and _entropy(value) >= _LEAST_PASSWORD_ENTROPY
-
-
-def is_password(value: str) -> bool:
-    """Say whether the password of a URL is one: not a variable, nor what documents write there."""
-    dull = {"password", "pass", "passwd", "pwd", "secret", "pw", "token", "user", "postgres", "root", "guest", "admin"}
-    return len(value) > 2 and value.lower() not in dull and _PLACEHOLDER.search(value) is None and "%s" not in value
-
-
-def is_key_block(value: str) -> bool:
-    """Say whether a block between BEGIN and END has a key in it; a program may name the two lines alone."""
-    return _KEY_BODY.search(value) is not None and "..." not in value
-
-
-def _is_mixed(value: str) -> bool:
-    if _PLACEHOLDER.search(value) or _PLACE.match(value):
-        return False
-    return any(one.isdigit() for one in value) and any(one.isalpha() for one in value)
-
-
-def _entropy(value: str) -> float:
-    return entropy(value[:_MOST_FOR_ENTROPY])
-
-
-@frozen
-class Rule:
-    """One kind of secret.
-
-    ``trigger`` must match wherever ``pattern`` does, and is cheap to look for; the first group of ``pattern`` is the
-    secret, or all of it if there is none.
-    """
-
-    name: str
-    trigger: str
-    pattern: str
-    check: Check = is_no_example
-
-
-def _near(name: str, word: str, value: str, check: Check = is_no_example) -> Rule:
-    """Make the rule for values that mean something only beside a word: ``HEROKU_API_KEY = "…"``."""
-    return Rule(name, f"(?i){word}", rf"(?i){word}[\w.-]{{0,40}}{_ASSIGN}[\"'`]?({value})(?:[^A-Za-z0-9_/+]|$)", check)
-
-
-_HEX = "[0-9a-fA-F]"
-_UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
-_PASSWORD_WORDS = "(?:passw(?:or)?d|passphrase|passwort|pwd)"
-_SECRET_WORDS = (
+_PASSWORD_TRIGGER = r"(?i)passw|passphrase|passcode|pwd|pass[^a-z\n]|[_-]pass\b|pw[^a-z\n]|\bpsk"
+_SECRET = (
     "(?:passw(?:or)?d|passphrase|passwort|pwd|secret|token|credential|"
-    "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage)[_.-]?key)"
+    "(?:api|access|auth|account|private|encryption|encrypt|signing|master|session|license|service|storage|"
+    "app)[_.-]?key)"
 )
+_QUOTED = (
+    r"(?:\\{0,3}\"((?:[^\"\s\\]|\\[^\snrt]){%d,}?)\\{0,3}\"|\\{0,3}'((?:[^'\s\\]|\\[^\snrt]){%d,}?)\\{0,3}'"
+    r"|`([^`\s\\]{%d,})`)"
+)
+_BARE = r"[^\s\"'`,;(){}\[\]<>]"
+_OPTION = rf"[ \t]*[= \t:]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{4,}})"
+_LEAD = r"(?m)^[ \t>#*/+-]*"
 
-RULES = (
+_BLOCKS = (
     Rule("private-key", "PRIVATE KEY-----", (
-        rf"-----BEGIN (?:[A-Z0-9]+ ){{0,2}}PRIVATE KEY-----"
-        rf"(?:{_BODY}{_END}(?:[A-Z0-9]+ ){{0,2}}PRIVATE KEY-----|{_CUT})"), is_key_block),
+        rf"-----BEGIN {_KINDS[:-5]}-----(?:{_BODY}{_END}{_KINDS}|{_CUT})"), is_key_block),
+    Rule("private-key", "PRIVATE KEY-----", rf"((?:[A-Za-z0-9+/=]{{16,}}{_GAP})+)-----END {_KINDS}", is_key_block),
+    Rule("private-key", "PRIVATE KEY ----", r"---- BEGIN SSH2 [A-Z ]*PRIVATE KEY ----[^-]*---- END", is_key_block),
+    Rule("openvpn-static-key", "OpenVPN Static key", (
+        r"-----BEGIN OpenVPN Static key V1-----[^-]*-----END"), is_key_block),
     Rule("pgp-private-key", "PGP PRIVATE KEY BLOCK", (
         rf"-----BEGIN PGP PRIVATE KEY BLOCK-----(?:{_BODY}{_END}PGP PRIVATE KEY BLOCK-----|{_CUT})"), is_key_block),
-    Rule("putty-private-key", "Private-Lines:", r"Private-Lines: [0-9]+((?:\s+[A-Za-z0-9+/=]{16,})+)"),
-    Rule("aws-access-key-id", "A[A-Z]{3}[A-Z0-9]{16}", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
-    _near("aws-secret-access-key", "(?:aws|secret_?access_?key)", "[A-Za-z0-9/+]{40}", looks_random),
-    Rule("github-token", "gh[pousr]_", r"gh[pousr]_[A-Za-z0-9]{36,}"),
-    Rule("github-fine-grained-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
-    Rule("gitlab-token", "gl[a-z]{2,8}-", (
-        r"(?:glpat|gldt|glptt|glrt|glcbt|glsoat|glft|glagent|gloas|glimt)-[A-Za-z0-9_=.-]{20,}")),
-    Rule("slack-token", "xox|xapp-", r"(?:xox[abeoprs]|xapp|xoxe\.xox[bp])-[A-Za-z0-9-]{10,}"),
-    Rule("slack-webhook", r"hooks\.slack\.com", (
-        r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9_+/-]{20,})")),
-    Rule("stripe-key", "[srp]k_(?:live|test)_", r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}"),
-    Rule("stripe-webhook-secret", "whsec_", r"whsec_[A-Za-z0-9+/=]{24,}"),
-    Rule("google-api-key", "AIza", r"AIza[A-Za-z0-9_-]{35,}"),
-    Rule("google-oauth-secret", "GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{24,}"),
-    Rule("google-oauth-token", r"ya29\.", r"ya29\.[A-Za-z0-9_-]{30,}"),
-    Rule("anthropic-key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{20,}"),
-    Rule("openai-key", "sk-(?:proj|svcacct|admin|or|[A-Za-z0-9]{20})", (
-        rf"{_START}(sk-(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{{20,}}|[A-Za-z0-9]{{32,}}))"), looks_random),
-    Rule("huggingface-token", "hf_|api_org_", rf"{_START}((?:hf_|api_org_)[A-Za-z]{{30,}}[A-Za-z0-9]*)"),
-    Rule("huggingface-token", "hf_[A-Za-z0-9]{34}", rf"{_START}(hf_[A-Za-z0-9]{{34,}})"),
-    Rule("replicate-token", "r8_", rf"{_START}(r8_[A-Za-z0-9]{{37,}})"),
-    Rule("groq-key", "gsk_", rf"{_START}(gsk_[A-Za-z0-9]{{40,}})"),
-    Rule("npm-token", "npm_", rf"{_START}(npm_[A-Za-z0-9]{{36,}})"),
-    Rule("npm-token", "_auth", r"(?m)_auth(?:Token)?[ \t]*=[ \t]*[\"']?([A-Za-z0-9+/=_-]{16,})", looks_random),
-    Rule("pypi-token", "pypi-", r"pypi-[A-Za-z0-9_-]{50,}"),
-    Rule("rubygems-key", "rubygems_", r"rubygems_[0-9a-f]{48}"),
-    Rule("docker-token", "dckr_", r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
-    Rule("digitalocean-token", "do[opr]_v1_", r"do[opr]_v1_[a-f0-9]{64}"),
-    Rule("sendgrid-key", r"SG\.", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-    Rule("twilio-key", "SK[0-9a-f]{32}", rf"{_START}(SK[0-9a-f]{{32}})\b"),
-    _near("twilio-auth-token", "twilio", "[0-9a-f]{32}"),
-    _near("twilio-account", "twilio", "AC[0-9a-f]{32}"),
-    Rule("mailgun-key", "key-[0-9a-f]{32}", rf"{_START}(key-[0-9a-f]{{32}})\b"),
-    Rule("mailchimp-key", "-us[0-9]", rf"{_START}([0-9a-f]{{32}}-us[0-9]{{1,2}})\b"),
-    Rule("brevo-key", "xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
-    Rule("telegram-bot-token", ":AA[A-Za-z0-9_-]{32}", r"(?:\b|bot)([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
-    Rule("discord-webhook", "/api/webhooks/", (
-        r"discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
-    Rule("discord-webhook", r"discord(?:app)?\.com/api/v", (
-        r"discord(?:app)?\.com/api/v[0-9]+/webhooks/[0-9]{15,}/([A-Za-z0-9_-]{40,})")),
-    Rule("discord-bot-token", r"[MNO][A-Za-z0-9_-]{23}[A-Za-z0-9_-]{0,5}\.", (
-        rf"{_START}([MNO][A-Za-z0-9_-]{{23,27}}\.[A-Za-z0-9_-]{{6}}\.[A-Za-z0-9_-]{{27,}})"), looks_random),
-    Rule("jwt", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
-    Rule("jwe", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{10,}){4}"),
-    Rule("azure-account-key", "(?i)(?:account|access)key", (
-        r"(?i)(?:Account|SharedAccess)Key=([A-Za-z0-9+/]{40,}={0,2})")),
-    Rule("azure-sas-signature", "sig=", r"[?&;]sig=([A-Za-z0-9%+/=_-]{40,})"),
-    Rule("azure-client-secret", "8Q~", r"[A-Za-z0-9_~.-]{3}[78]Q~[A-Za-z0-9_~.-]{31,34}"),
-    Rule("heroku-key", "HRKU-", r"HRKU-[A-Za-z0-9_-]{36,}"),
-    _near("heroku-key", "heroku", _UUID),
-    _near("cloudflare-token", "(?:cloudflare|cf_api|cf_token)", "(?:[A-Za-z0-9_-]{40}|[0-9a-f]{37})"),
-    _near("datadog-key", "(?:datadog|dd_api|dd_app)", "[0-9a-f]{32}(?:[0-9a-f]{8})?"),
-    Rule("new-relic-key", "NR(?:AK|II|AA|JS|IQ|RA)-|NRAL", (
-        rf"{_START}(NR(?:AK|II|AA|JS|IQ|RA)-[A-Za-z0-9_-]{{20,}}|[a-f0-9]{{36}}NRAL)")),
-    Rule("linear-key", "lin_(?:api|oauth)_", r"lin_(?:api|oauth)_[A-Za-z0-9]{32,}"),
-    Rule("notion-token", "secret_|ntn_", rf"{_START}(secret_[A-Za-z0-9]{{43}}|ntn_[A-Za-z0-9]{{40,}})", looks_random),
-    Rule("shopify-token", "shp(?:at|ca|pa|ss)_", r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"),
-    Rule("square-token", "EAAA|sq0", r"(?:EAAA[A-Za-z0-9_-]{60}|sq0(?:atp|csp|idp)-[A-Za-z0-9_-]{22,})"),
-    Rule("facebook-token", "EAA", rf"{_START}(EAA[A-Za-z0-9]{{100,}})"),
-    Rule("postman-key", "PMAK-", r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
-    Rule("doppler-token", r"dp\.", (
-        rf"{_START}(dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{{2,35}}\.)?[A-Za-z0-9]{{40,}})")),
-    Rule("vault-token", r"hv[sbr]\.", rf"{_START}(hv[sbr]\.[A-Za-z0-9_-]{{24,}})"),
-    Rule("databricks-token", "dapi", rf"{_START}(dapi[a-f0-9]{{32}}(?:-[0-9])?)\b"),
-    Rule("atlassian-token", "ATATT3|ATCTT3|ATBB", r"(?:AT[AC]TT3[A-Za-z0-9_=-]{20,}|ATBB[A-Za-z0-9]{32})"),
-    Rule("grafana-token", "glsa_|glc_", r"(?:glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}|glc_[A-Za-z0-9+/=]{32,})"),
-    Rule("age-secret-key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
-    Rule("pulumi-token", "pul-", rf"{_START}(pul-[a-f0-9]{{40}})"),
-    Rule("terraform-token", "atlasv1", r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,}"),
-    Rule("planetscale-token", "pscale_", r"pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_=.-]{32,}"),
-    Rule("supabase-token", "sbp_", rf"{_START}(sbp_[a-f0-9]{{40}})"),
-    Rule("figma-token", "figd_", r"figd_[A-Za-z0-9_-]{36,}"),
-    Rule("airtable-token", r"pat[A-Za-z0-9]{14}\.", rf"{_START}(pat[A-Za-z0-9]{{14}}\.[a-f0-9]{{64}})"),
-    Rule("tailscale-key", "tskey-", r"tskey-[a-z]+-[A-Za-z0-9-]{16,}"),
-    Rule("sentry-token", "sntry[su]_", r"sntry[su]_[A-Za-z0-9+/=_-]{40,}"),
-    Rule("authorization", "(?i)authorization|bearer", (
-        r"(?i)(?:authorization[\"']?\s{0,4}[:=,]\s{0,4}[fbr]?[\"']?(?:bearer|basic|token|digest)?|\bbearer)[ \t]+"
-        r"([A-Za-z0-9._~+/=-]{16,})"), looks_random),
-    Rule("url-password", "://", (
-        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/@\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
-    Rule("url-parameter", "[?&]", (
-        r"(?i)[?&](?:[a-z_-]*(?:token|secret|password|signature|api_?key)|key|sig)="
-        r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
-    Rule("command-option", "--[a-z-]*(?:pass|token|key|secret)", (
-        r"--[a-z-]*(?:password|passwd|token|api-?key|access-?key|secret|secret-?key)"
-        r"(?:=|[ \t]+)[\"']?([^\s\"'`<>$]{8,})"), looks_random),
-    Rule("password", f"(?i){_PASSWORD_WORDS}", (
-        rf"(?i){_PASSWORD_WORDS}[\w.-]{{0,40}}{_ASSIGN}"
-        rf"(?:\"([^\"\s\\]{{8,}})\"|'([^'\s\\]{{8,}})'|`([^`\s\\]{{8,}})`)"), looks_chosen),
-    Rule("password", f"(?i){_PASSWORD_WORDS}", (
-        rf"(?i)\b{_PASSWORD_WORDS}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{8,}})"
-        rf"[ \t]*(?:[;,\"']|$)"), looks_random_unquoted),
-    Rule("password", "PASS|PWD", (
-        r"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD)[A-Z0-9_]*="
-        r"([^\s\"'`,;(){}\[\]<>$]{8,})"), looks_chosen),
-    Rule("password", f"(?i){_PASSWORD_WORDS}:", (
-        rf"(?im)^[ \t>#+-]*[\w.-]*{_PASSWORD_WORDS}:[ \t]+"
-        r"([^\s\"'`,;(){}\[\]<>$]{8,})[ \t\r]*$"), looks_random_unquoted),
-    Rule("password", f"(?i){_PASSWORD_WORDS}", (
-        rf"(?i)<[\w:.-]*{_PASSWORD_WORDS}[\w.-]*>([^<>\s]{{6,}})</"), looks_chosen),
-    Rule("password", "machine", r"\bmachine\s+\S+\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
-    Rule("secret", f"(?i){_SECRET_WORDS}", (
-        rf"(?i){_SECRET_WORDS}[\w.-]{{0,40}}{_ASSIGN}"
-        rf"(?:\\?\"([^\"\s\\]{{16,}})\\?\"|\\?'([^'\s\\]{{16,}})\\?'|`([^`\s\\]{{16,}})`)"), looks_random),
-    Rule("secret", f"(?i){_SECRET_WORDS}", (
-        rf"(?im)^[ \t+>#-]*(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET_WORDS}[\w.-]*[ \t]*[:=][ \t]*"
-        r"([^\s\"'`,;(){}\[\]<>$]{16,})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
+    Rule("putty-private-key", "Private-Lines:", (
+        r"Private-Lines: [0-9]+((?:\s+[A-Za-z0-9+/=]{16,})+(?:\s+Private-MAC: [0-9a-f]{20,})?)")),
+    Rule("jwk", "\"(?:d|p|q|dp|dq|qi|k)\\\\{0,3}\"", (
+        r"\"(?:d|p|q|dp|dq|qi|k)\\{0,3}\"\s*:\s*\\{0,3}\"([A-Za-z0-9_-]{20,})\\{0,3}\""), looks_random),
+    Rule("password-hash", r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5"
+        r"|P|H)\$", (
+        r"\$(?:1|2[abxy]?|5|6|y|gy|apr1|argon2[a-z]{0,2}|scrypt|bcrypt[\w-]*|pbkdf2[\w-]*|sha1|md5)\$"
+        r"[A-Za-z0-9./+$=,_-]{20,}")),
+    Rule("password-hash", "(?i)pbkdf2|scrypt|argon2|SCRAM-SHA", (
+        r"(?i)(?:(?:pbkdf2|scrypt|argon2|bcrypt)[\w.]*[$.:][0-9]{1,8}|SCRAM-SHA-[0-9]+)[$.:]([A-Za-z0-9./+$=:-]{24,})"
+        r"")),
+    Rule("ansible-vault", r"\$ANSIBLE_VAULT;", r"\$ANSIBLE_VAULT;[^\n]{0,80}((?:(?:\s|\\n)+[0-9a-f]{30,})+)"),
+    Rule("rsa-key-value", "<(?:D|P|Q|DP|DQ|InverseQ)>", r"<(?:D|P|Q|DP|DQ|InverseQ)>\s*([A-Za-z0-9+/=]{20,})\s*</"),
 )  # fmt: skip
+
+_PLACES = (
+    Rule("authorization", "(?i)authorization|bearer", (
+        r"(?i)(?:authorization(?:\\{0,3}[\"'])?\s{0,4}[:=,]\s{0,4}[fbr]?(?:\\{0,3}[\"'])?"
+        r"(?:[A-Za-z][A-Za-z0-9-]{0,20}[ \t]+)?|\bbearer[ \t]+)"
+        r"(?:token=)?[\"']?([A-Za-z0-9._~+/=-]{12,})"), is_credential),
+    Rule("basic-credentials", "(?i)basic[ \t]|auth[\\\\\"']{0,4}[ \t]*[:=]", (
+        rf"(?i)(?:\bbasic[ \t]+"
+        rf"|auth{QUOTE}?[ \t]*[:=][ \t]*{QUOTE}?)([A-Za-z0-9+/]{{8,}}={{0,2}})"), is_user_and_password),
+    Rule("url-password", _URL_TRIGGER, (
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s/\"'`<>]{3,})@[A-Za-z0-9\[$%{]"), is_password),
+    Rule("url-password", _URL_TRIGGER, (
+        r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@\"'`<>]*:([^\s@\"'`<>]{20,})@[A-Za-z0-9]"), looks_random),
+    Rule("url-user", _URL_TRIGGER, (
+        r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._~-]{20,})(?::[^\s/@\"'`<>]*)?@[A-Za-z0-9\[]"), looks_random),
+    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
+        r"(?i)[?&;](?:[a-z_-]*(?:token|secret|password|passwd|signature|credential|api_?key)|key|sig|code)="
+        r"([A-Za-z0-9%._~+/-]{16,})"), looks_random),
+    Rule("url-parameter", "(?i)[?&;][a-z_-]*(?:token|secret|passw|pwd|signature|credential|key|sig|code)[a-z]*=", (
+        r"(?i)[?&;](?:[a-z_-]*(?:password|passwd|secret|pwd))=([^\s\"'`&;#<>$]{6,})"), looks_chosen),
+    Rule("password", "(?i)thin:|sqlplus", (
+        r"(?i)(?:thin:|sqlplus[^\n]{0,40}[ \t])\w+/([^\s/@\"']{3,})@"), is_password),
+    Rule("command-option", "(?i)-[a-z-]*(?:pass|pwd|token|key|secret|auth)", (
+        r"(?i)(?:--|[ \t][-/])[a-z-]*(?:password|passwd|passphrase|pass|pwd|token|api-?key|access-?key|secret"
+        r"|secret-?key|auth)"
+        rf"[a-z-]*(?:[=:]|[ \t]+){QUOTE}?([^\s\"'`<>$%\\]{{7,}})"), is_option),
+    Rule("password", "(?i)password(?:[ \t]+(?:is|was|to|of)|:)", (
+        rf"(?i)\bpassword(?:[ \t]+(?:is|was|to|of)"
+        rf"|:)[: \t]+{QUOTE}?([^\s\"'`<>$%\\;,()]{{6,}})"), looks_chosen_unquoted),
+    Rule("command-option", r"\bcurl|--(?:proxy-)?user|https?[ \t][^\n|]*-a", (
+        rf"(?:\bcurl\b[^\n|]{{0,300}}?[ \t]-[a-zA-Z]*[uU][ \t]*|--(?:proxy-)?user(?:name)?[= \t][ \t]*"
+        rf"|\bhttps?\b[^\n|:]{{0,80}}[ \t](?:-a|--auth)[= \t]){QUOTE}?"
+        r"[^\s:\"'$/]{1,80}:([^\s\"'`$<>{}|&;/]{3,})"), is_password),
+    Rule("command-option", r"(?i)(?:psexec|sshpass|mysql|mariadb|7z|\bzip|unzip|login)[^\n]*[ \t]-p", (
+        rf"(?i)\b(?:psexec(?:\.exe)?|sshpass|mysql|mysqldump|mysqladmin|mariadb|mariadb-dump|7za?|zip|unzip"
+        rf"|login)\b[^\n|]{{0,200}}?[ \t]-[pP]{_OPTION}"), looks_chosen),
+    Rule("command-option", r"ldap|redis-cli|plink|pscp|mosquitto|xfreerdp|cifs|net use", (
+        rf"\b(?:ldap(?:search|modify|add|delete|passwd|whoami)\b[^\n|]{{0,200}}?[ \t]-w"
+        rf"|redis-cli\b[^\n|]{{0,200}}?[ \t]-a|(?:plink|pscp)\b[^\n|]{{0,200}}?[ \t]-pw"
+        rf"|mosquitto_\w+\b[^\n|]{{0,200}}?[ \t]-P|xfreerdp\b[^\n|]{{0,200}}?[ \t]/p:){_OPTION}"), looks_chosen),
+    Rule("command-option", "lftp|smbclient|rpcclient", (
+        rf"\b(?:lftp|smbclient"
+        rf"|rpcclient)\b[^\n|]{{0,200}}?[ \t]-[uU][ =]?{QUOTE}?[^\s,%\"']{{1,60}}"
+        rf"[,%]([^\s\"'`$<>{{}}|&;]{{4,}})"), looks_chosen),
+    Rule("command-option", r"\|[ \t]*(?:sudo|cryptsetup|docker|gpg|passwd|chpasswd|openssl|gh|kinit)\b", (
+        rf"echo[ \t]+(?:-n[ \t]+)?{QUOTE}?([^\s\"'`$]{{6,}}){QUOTE}?[ \t]*\|[ \t]*(?:sudo|cryptsetup|docker"
+        rf"|gpg|passwd|chpasswd|openssl|gh|kinit)\b"), looks_chosen),
+    Rule("command-option", r"\bpass:|htpasswd", (
+        rf"(?:\bpass:|htpasswd[ \t]+-[a-zA-Z]*b[a-zA-Z]*[ \t]+\S+[ \t]+\S+[ \t]+)"
+        rf"{QUOTE}?([^\s\"'`$<>{{}}]{{4,}})"), looks_chosen),
+    Rule("password", "(?i)SecureString", (
+        rf"(?i)ConvertTo-SecureString[ \t]+(?:-String[ \t]+)?{QUOTE}([^\"'\s]{{4,}}){QUOTE}"), is_password),
+    Rule("password", r"(?m)^[ \t+>#-]*[\w.*-]+:(?:[0-9]{2,5}|\*):", (
+        r"(?m)^[ \t+>#-]*[\w.*-]+:(?:[0-9]{2,5}|\*):[^:\s]+:[^:\s]+:([^\s:]{4,})[ \t\r]*$"), is_password),
+    Rule("password-hash", ":[0-9a-f]{8}", r"(?m)^[ \t+>#-]*[\w.@-]+:[^:\s][^:\n]{0,80}:([0-9a-f]{32})[ \t\r]*$"),
+    Rule("authorization", "(?i)digest username", (
+        r"(?i)digest username=[^\n]{0,400}?response=\\{0,3}\"?([0-9a-f]{32,})")),
+    Rule("password", "(?i)chpasswd|mech_list|saslpasswd", (
+        r"(?i)(?:chpasswd|mech_list|saslpasswd)[^\n]*\n(?:[^\n]*\n){0,5}?[ \t+-]*[\w.@-]+:([^\s\[]\S{5,})[ \t\r]*(?:"
+        r"\n|$)"), looks_chosen),
+    Rule("password", "(?i)connect[ \t]+\\w+/", r"(?i)connect[ \t]+\w+/([^\s@\"']{3,})@", is_password),
+    Rule("password", "(?i)user[ \t]+\\S+[ \t]+on[ \t]",
+        r"(?i)user[ \t]+\S+[ \t]+on[ \t][^\n>]{0,80}>(\S{4,})", is_password),
+    Rule("password", "(?i)(?:add_?user|change_password|useradd|^user)[ \t]", (
+        r"(?im)(?:add_?user|change_password|authenticate_user|^user)[ \t]+[\w.@-]+[ \t]+([^\s\"'`;|&>$-][^\s\"'`;"
+        r"|&>]{5,})"
+        r"[ \t\r]*(?:[;&|\n]|$)"), looks_chosen),
+    Rule("password", r"\$\{[\w.-]*(?:pass|secret|token|key)", (
+        r"(?i)\$\{[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*:[-=?]?([^\s${}]{4,})\}"), looks_chosen),
+    Rule("password", (
+        r"(?i)(?:password|passwd|passphrase|secret|token|api[ _-]?key|pwd|_pass)[\w.]*[\"'`>]?(?:</\w+>)?[ \t]*[:=]?"
+        r"[ \t]*[|>]?[+-]?[ \t\r]*\n"), (
+        r"(?im)^[ \t#>*+-]*[\"'`<]?(?:<\w+>)?[\w. -]*(?:password|passwd|passphrase|secret|token|api[ _-]?key"
+        r"|pwd|_pass)[\w.]{0,20}[\"'`>]?(?:</\w+>)?"
+        r"[ \t]*[:=]?[ \t]*[|>]?[+-]?[ \t\r]*\n(?:[ \t+-]*V [0-9]+\r?\n)?[ \t+>-]*(?:<[\w:]+>)?[\"'`]?"
+        r"([^\s\"'`<>]{8,})[\"'`]?(?:</[\w:]+>)?[ \t\r]*(?:\n|$)"), stands_out),
+    Rule("password", r"(?i)(?:password|pwd)=\{", r"(?i)(?:password|pwd)=\{([^{}\s]{4,})\}(?:;|\"|'|$)", is_password),
+    Rule("command-option", "[ \t]-[pP][ \t]", rf"[ \t]-[pP][ \t]+{QUOTE}?([^\s\"'`$<>{{}}|&;]{{8,}})", is_loud),
+    Rule("password", "(?i)(?:password|secret|key)[ \t]+[0-9][ \t]", (
+        r"(?i)(?:password|secret|key)[ \t]+[0-9][ \t]+([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)")),
+    Rule("command-option", "(?i)net[ \t]+use", (
+        r"(?i)\bnet[ \t]+use[ \t]+\S+[ \t]+\\\\\S+[ \t]+([^\s/*]\S{3,})[ \t]+/user"), is_password),
+    Rule("password", r"send[ \t]+\"", r"\bsend[ \t]+\"([^\"\\\s]{4,})\\r\"", looks_chosen),
+    Rule("command-option", "http-basic", r"http-basic\S*[ \t]+\S+[ \t]+([^\s\"']{8,})", is_password),
+    Rule("product-key", "-[A-Z0-9]{5}-[A-Z0-9]{5}-", (
+        r"\b((?:[A-Z0-9]{5}-){4}[A-Z0-9]{5})\b")),
+    Rule("password", "md5[ \t]|community",
+        r"\bmd5[ \t]+(?:[0-9][ \t]+)?([^\s\"'();,]{8,})[ \t\r]*(?:\n|$)", stands_out),
+    Rule("password", "machine|login", r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+(\S{4,})", is_password),
+)  # fmt: skip
+
+_NAMED = (
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (6, 6, 6)}"), is_default),
+    Rule("password", _PASSWORD_TRIGGER, rf"(?i){_PASSWORD}{ASSIGN}{_QUOTED % (6, 6, 6)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}[ \t]+(?:(?:as[ \t]+)?\w+[ \t]*=[ \t]*)?@?{_QUOTED % (6, 6, 6)}"), looks_chosen),
+    Rule("password", "(?i)identified by", rf"(?i)identified by[ \t]+{_QUOTED % (4, 4, 4)}", looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}[ \t]+([^\s\"'`,;(){{}}\[\]<>$]{{8,}})"), is_scrambled_password),
+    Rule("password", "(?i)passw(?:or)?d", (
+        rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}?((?:[a-z]{{4}}-){{3}}[a-z]{{4}})\b")),
+    Rule("password", r"[ \t]-[uUxl][^\n]*[ \t]-[pPA]", (
+        rf"[ \t]-[uUxl][ =]?\S+[ \t](?:[^\n|]{{0,80}}[ \t])?-[pPA][ =]?{QUOTE}?([^\s\"'`$<>{{}}|&;]{{6,}})"),
+        is_option),
+    Rule("url-path-key", r"://[^\s]*/(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/", (
+        r"://[\w.-]+/(?:[\w.~%-]+/)*(?:v[0-9]+|t|token|key|rpc|ws|hooks?|k|secret)/([A-Za-z0-9_-]{20,})"),
+        has_random_rest),
+    Rule("url-parameter", "[?&][A-Za-z_-]+=[0-9a-f]{8}", (
+        r"[?&](?:app_?id|app|client|user|uid|u|account|site|license|lic|project|x|a|k|s|t"
+        r"|p)=([0-9a-f]{32,64})(?:[&#\s\"'`)<>]|$)")),
+    Rule("password", _PAIR_TRIGGER, (
+        r"(?m)(?:^|[\s\"'`=(])[A-Za-z][\w.@-]{2,60}:([^\s:/\"'`<>(){}\[\],;|]{8,40})(?:[\s\"'`)]|$)"), is_loud_alone),
+    Rule("password", "(?i)(?:auth|credential|login|session|account|user)[^\n]*[\\w.@-][`\"']? ?/ ?\\S", (
+        r"(?i)(?:auth|credential|login|session|account|user)[^\n]{0,60}?[ \t(:\"'`][\w.@-]{2,40}[`\"']? ?/ ?[`\"']?(["
+        r"^\s/\"'`<>(),;|]{7,64})"), stands_out),
+    Rule("password", _PAIR_TRIGGER, (
+        r"(?m)^(?:[+>-][ \t]*)?[a-z][\w.@-]{1,40}:([^\s:/\"'`<>(){}\[\],;|]{8,40})[ \t\r]*$"), stands_out),
+    Rule("password", "auth-user-pass", r"<auth-user-pass>\s*\S+\s+([^\s<]{4,})", is_password),
+    Rule("password", r"[ \t]\*[ \t]",
+        r"(?m)^[ \t+-]*\"?[\w.@-]+\"?[ \t]+\*[ \t]+\"?([^\s\"]{4,})\"?[ \t]+\*", looks_chosen),
+    Rule("otp-secret", "(?i)otp|[^a-z][2m]fa", r"(?i:otp|[^a-z][2m]fa)\w{0,20}[\"']?[ \t]*[=:][ \t]*[\"']?([A-Z2-7]{1"
+        r"6,})\b"),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD_WORD}\w{{0,20}}[({{][ \t]*{_QUOTED % (6, 6, 6)}[ \t]*[)}}]"), looks_chosen),
+    Rule("password", f"(?i){_PASSWORD_WORD}[ \t]*=", (
+        rf"(?i)\b{_PASSWORD_WORD}[ \t]*=[ \t]*([^\s\"'`;,(){{}}\[\]<>$]{{6,}})"
+        rf"[ \t]*(?:[;,\"']|$)"), looks_chosen_unquoted),
+    Rule("password", "PASS|PWD|PW", (
+        rf"(?m)\b[A-Z0-9_]*(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|PW)[A-Z0-9_]*(?:[=?:]?=|=\""
+        rf"|:-)({_BARE}{{6,}})"), looks_chosen),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+"
+        rf"|-e[ \t]+)?[\w.-]*?{_PASSWORD}[ \t]*[:=][ \t]*"
+        rf"({_BARE}{{6,}})[ \t\r]*(?:[ \t]\(?#.*)?$"), looks_chosen_unquoted),
+    Rule("password", "(?i)(?:ENV|ARG|setx?|set -[a-z]+|setenv|export)[ \t]+[\\w.-]*p(?:ass|w)", (
+        rf"(?i){_LEAD}(?:ENV|ARG|setx?|set -[a-z]+|setenv"
+        rf"|export)[ \t]+[\w.-]*?{_PASSWORD}[ \t]+{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
+    Rule("password", "(?i)(?:pass|pwd|pw|passw(?:or)?d)=", (
+        rf"(?im){_PASSWORD}=({_BARE}{{8,}})(?:[ \t\r]|$)"), looks_chosen_unquoted),
+    Rule("password", _PASSWORD_TRIGGER, (
+        rf"(?i){_PASSWORD}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
+        rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}?({_BARE}{{6,}})"), looks_chosen),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i){_SECRET}[\w.-]*`[^`\n]{{1,20}}`([^`\s]{{16,}})`"), looks_random),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i){_SECRET}{QUOTE}?[ \t]*[:,]?[ \t]*[{{,]?[^\n{{}}<>]*(?:\n[^\n{{}}<>]*){{0,4}}?"
+        rf"\b(?:value|default){QUOTE}?\s*[:=]\s*{QUOTE}([^\s\"'`{{}}<>]{{8,}}){QUOTE}"), stands_out),
+    Rule("password", "(?i)<[^\n<>]*(?:pass|pwd|pw|secret|token|api_?key)", (
+        rf"(?i)<[\w:.-]*(?:{_PASSWORD_WORD}|pass|secret|token|api_?key"
+        rf"|pw)[\w.-]*(?:[ \t][^<>]{{0,80}})?>(?:<!\[CDATA\[)?([^<>\s\]]{{6,}})(?:\]\]>)?</"), looks_chosen),
+    Rule("password", "(?i)app.?password|passw", (
+        rf"(?i){_PASSWORD_WORD}[\w.-]{{0,40}}{ASSIGN}{QUOTE}((?:[a-z]{{4}} ){{3}}[a-z]{{4}}){QUOTE}")),
+    Rule("secret", f"(?i){_SECRET}[\\w.-]*=", (
+        rf"(?i)(?:^|[\s\"'`;&(|,?$-])[\w.-]*(?:{_SECRET}|api_?key|pass|pwd)[\w.-]*=({_BARE}{{8,}})"
+        rf"(?:[\s\"'`,;)\]}}>&|\\]|$)"), is_value),
+    Rule("password", "(?i)[;\"'] ?(?:password|pwd) ?=", (
+        r"(?i)[;\"'][ \t]*(?:password|pwd)[ \t]*=[ \t]*([^;\"'\s{}()]{4,})[;\"']"), is_password),
+    Rule("command-option", "[ \t]-u[ \t]", (
+        rf"[ \t]-u[ \t]+{QUOTE}?[\w.@-]+:([^\s\"'`$<>{{}}|&;/]{{8,}}){QUOTE}?"), looks_random),
+    Rule("url-path-key", "/rest/[0-9]", r"/rest/[0-9]+/([a-z0-9]{12,})/", looks_random),
+    Rule("signature", "(?i)signature=[0-9a-f]{8}", r"(?i)signature=([0-9a-f]{64})\b"),
+    Rule("command-option", "(?i)net[ \t]+user|net1?\\.exe", (
+        rf"(?i)\bnet1?(?:\.exe)?[ \t]+user[ \t]+\S+[ \t]+({_BARE}{{6,}})"), looks_chosen),
+    Rule("command-option", f"[ \t]-[a-zA-Z][ \t=]+{QUOTE}?{HEX}{{8}}", (
+        rf"[ \t]-[a-zA-Z][ \t=]+{QUOTE}?({UUID}|{HEX}{{32,}})(?:[\s\"'`;|&)]|$)"), looks_random),
+    Rule("secret", f"(?i){_SECRET}", rf"(?i){_SECRET}[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (16, 16, 16)}", looks_random),
+    Rule("secret", "(?i)(?:passw(?:or)?d|secret|token|credential|key)[\"'`][ \t]*,", (
+        rf"(?i){_SECRET}{QUOTE}[ \t]*,[ \t]*{_QUOTED % (16, 16, 16)}"), looks_random),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i){_LEAD}(?:export[ \t]+|set[ \t]+|env[ \t]+)?[\w.-]*{_SECRET}[\w.-]*[ \t]*(?::=|[:=])[ \t]*"
+        rf"({_BARE}{{16,}})[ \t\r]*(?:#.*)?$"), looks_random_unquoted),
+    Rule("secret", f"(?i){_SECRET}", (
+        rf"(?i)(?:{_SECRET}|api_?key)[\w.-]{{0,40}}{ASSIGN}{_QUOTED % (8, 8, 8)}"), looks_chosen_unquoted),
+)  # fmt: skip
+
+WHOLE = (*_BLOCKS, *FORMS)
+"""Rules that are looked for in all of the text."""
+
+LINES = (*_PLACES, *_NAMED)
+"""Rules that are looked for in lines where one of their triggers is, and in the five lines after each."""

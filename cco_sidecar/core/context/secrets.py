@@ -1,17 +1,28 @@
 """Secrets found inside text, replaced by ``[REDACTED:<rule>]``; in time linear in the text, for anyone may write it."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import re2
 from attrs import frozen
 
-from cco_sidecar.core.context.secretrules import RULES, Rule
+from cco_sidecar.core.context.secretblocks import NAME as KUBERNETES
+from cco_sidecar.core.context.secretblocks import kubernetes_values
+from cco_sidecar.core.context.secretexcerpt import excerpt
+from cco_sidecar.core.context.secretguess import NAME as GUESSED
+from cco_sidecar.core.context.secretguess import guesses
+from cco_sidecar.core.context.secretlines import NAME as STANDING_OUT
+from cco_sidecar.core.context.secretlines import standing_out
+from cco_sidecar.core.context.secretrule import Rule, with_room
+from cco_sidecar.core.context.secretrules import LINES, WHOLE
+from cco_sidecar.core.context.secretwords import OF_LINES
 
-_ROUNDS = 4
-_TRIGGER_MEMORY = 64 << 20  # all triggers are one automaton, made as it runs; out of memory it would find nothing
+_ROUNDS = 16
 _DEEPEST = 64
 _MARK = "[REDACTED:"
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+_LONG_WORD = re.compile(r"[A-Za-z0-9_.-]{16}")
 
 
 @frozen
@@ -36,6 +47,26 @@ def redact(text: str) -> tuple[str, Counter[str]]:
         counts.update(span.rule for span in spans)
         data = _replaced(data, spans)
     return (data.decode("utf-8", "surrogatepass") if counts else text), counts
+
+
+def redact_name(name: str) -> str:
+    """Replace what has a known form in the name of a file.
+
+    The name is what a file is asked for by, so nothing is guessed in it.
+    """
+    if _LONG_WORD.search(name) is None:
+        return name
+    ending = _ENDING.search(name)  # what tells the kind of a file is no part of a token
+    data = name[: ending.start() if ending else len(name)].encode("utf-8", "surrogatepass")
+    spans = _disjoint(_Span(start, end, rule.name) for rule, start, end in _of_form(data))
+    if not spans:
+        return name
+    return _replaced(data, spans).decode("utf-8", "surrogatepass") + (ending[0] if ending else "")
+
+
+def redactions_in(text: str | bytes) -> int:
+    """Count what was replaced in a text that has nothing but names in it."""
+    return text.count(_MARK.encode()) if isinstance(text, bytes) else text.count(_MARK)
 
 
 def redact_value(value: object, depth: int = _DEEPEST) -> tuple[object, int]:
@@ -78,11 +109,9 @@ def _redact_named(name: str, value: str) -> tuple[str, int]:
     return text.removeprefix(before)[:-1], counts.total()
 
 
-def _trigger_set() -> re2.Set:
-    options = re2.Options()
-    options.max_mem = _TRIGGER_MEMORY
-    triggers = re2.Set.SearchSet(options)
-    for rule in RULES:
+def _trigger_set(rules: Sequence[Rule]) -> re2.Set:
+    triggers = re2.Set.SearchSet(with_room())
+    for rule in rules:
         triggers.Add(rule.trigger)
     triggers.Compile()
     return triggers
@@ -92,21 +121,43 @@ def _compiled(rule: Rule) -> re2._Regexp:
     return re2.compile(rule.pattern.encode("ascii"))
 
 
-_TRIGGERS = _trigger_set()
-_PATTERNS = [_compiled(rule) for rule in RULES]
+_WHOLE_TRIGGERS = _trigger_set(WHOLE)
+_WHOLE_PATTERNS = [_compiled(rule) for rule in WHOLE]
+_LINES_TRIGGERS = _trigger_set(LINES)
+_LINES_PATTERNS = [_compiled(rule) for rule in LINES]
+_WORDS = re2.compile(OF_LINES.encode(), with_room())
 
 
-def _spans(data: bytes) -> Iterator[_Span]:
-    for index in sorted(_TRIGGERS.Match(data) or ()):
-        rule = RULES[index]
-        for match in _PATTERNS[index].finditer(data):
+def _spans(data: bytes) -> list[_Span]:
+    spans = [_Span(start, end, rule.name) for rule, start, end in _of_form(data)]
+    lines = excerpt(data, _WORDS)
+    for rule, start, end in _found(lines.text, LINES, _LINES_TRIGGERS, _LINES_PATTERNS):
+        if (span := lines.span(start, end)) is not None:
+            spans.append(_Span(*span, rule.name))
+    spans += (
+        _Span(*span, STANDING_OUT) for place in standing_out(lines.text) if (span := lines.span(*place)) is not None
+    )
+    spans += (_Span(start, end, KUBERNETES) for start, end in kubernetes_values(data))
+    known = [(span.start, span.end) for span in spans]
+    return spans + [_Span(start, end, GUESSED) for start, end in guesses(data, known)]
+
+
+def _of_form(data: bytes) -> Iterator[tuple[Rule, int, int]]:
+    return _found(data, WHOLE, _WHOLE_TRIGGERS, _WHOLE_PATTERNS)
+
+
+def _found(
+    data: bytes, rules: Sequence[Rule], triggers: re2.Set, patterns: Sequence[re2._Regexp]
+) -> Iterator[tuple[Rule, int, int]]:
+    for index in sorted(triggers.Match(data) or ()):
+        for match in patterns[index].finditer(data):
             group = match.lastindex or 0
             secret = match.group(group).decode("utf-8", "replace")
-            if not secret.startswith(_MARK) and rule.check(secret):
-                yield _Span(match.start(group), match.end(group), rule.name)
+            if not secret.startswith(_MARK) and rules[index].check(secret):
+                yield rules[index], match.start(group), match.end(group)
 
 
-def _disjoint(spans: Iterator[_Span]) -> list[_Span]:
+def _disjoint(spans: Iterable[_Span]) -> list[_Span]:
     """Merge spans that overlap; the one that begins first, of these the rule that comes first, gives the name."""
     merged: list[_Span] = []
     for span in sorted(spans, key=lambda one: one.start):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from cco_sidecar.core.context.fitting import Fitted, FittedList, encode, fit_list, joined, shown, tail_of
+from cco_sidecar.core.context.fitting import Fitted, FittedList, decoded, encode, fit_list, joined, shown, tail_of
 from cco_sidecar.core.context.project import Omission, Project
 from cco_sidecar.core.context.request import PreviousOutput
-from cco_sidecar.core.context.secrets import redact_value
+from cco_sidecar.core.context.secrets import redact_value, redactions_in
 
 LISTED_OMISSIONS = 500
 _WORTH_CUTTING = 64
@@ -21,7 +21,8 @@ def structure_section(project: Project, most_bytes: int) -> Fitted:
     directories = _names(_directories(paths), max(left // 4, 2))
     files = _names(paths, left - len(directories.json))
     body = b'{"root":%b,"files":%b,"directories":%b,%b}' % (root, files.json, directories.json, counts)
-    return Fitted(body, files.cut or directories.cut or project.unlisted > 0)
+    cut = files.cut or directories.cut or project.unlisted > 0
+    return Fitted(body, cut, redactions=redactions_in(body))
 
 
 def results_section(results: Sequence[PreviousOutput], most_bytes: int) -> Fitted:
@@ -34,7 +35,7 @@ def results_section(results: Sequence[PreviousOutput], most_bytes: int) -> Fitte
     left = most_bytes - 1
     for result in results:
         decisions, in_decisions = _redacted(result.decisions)
-        files, in_files = _redacted([shown(path) for path in result.files_affected])
+        files, in_files = _redacted([decoded(path) for path in result.files_affected])
         whole = _result(result, encode(decisions), encode(files))
         if len(whole) + 1 > left:
             lists = left - 1 - len(_result(result, b"", b""))

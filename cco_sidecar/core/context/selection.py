@@ -1,14 +1,19 @@
 """Which files an agent gets, in which order, and why."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from types import MappingProxyType
 
 from attrs import define, field, frozen
 
+from cco_sidecar.core.context.generated import generated_path
 from cco_sidecar.core.context.languages import Kind, canonical, kind_of, language_of
 from cco_sidecar.core.context.mentions import mentioned
 from cco_sidecar.core.context.parts import parts_of
-from cco_sidecar.core.context.project import Commit, Omission, Project, ProjectFile
+from cco_sidecar.core.context.project import Omission, Project, ProjectFile
+from cco_sidecar.core.context.query import query_of
+from cco_sidecar.core.context.ranking import Liking, Ranking, rank
+from cco_sidecar.core.context.terms import Terms
 from cco_sidecar.core.context.wishes import PINNED, SOURCE, Wishes
 from cco_sidecar.core.roster import AgentType, ContextWish
 
@@ -17,25 +22,41 @@ EXCLUDED = "excluded for this agent type"
 
 
 class Tier(IntEnum):
-    """The groups of the order, best first."""
+    """The groups of the order, best first; within one, the score decides."""
 
     PINNED = 0
     NAMED = 1
     CHANGED = 2
     TOUCHED = 3
     SOURCE = 4
-    PREFERRED = 5
-    RECENT = 6
-    REST = 7
-    GENERATED = 8
+    RANKED = 5
 
 
 @frozen
 class Pick:
-    """A file that is to go in, and one short true sentence why."""
+    """A file that is to go in; scores are comparable within one selection.
+
+    ``named`` says that somebody asked for just this file: the task by its name, or the roster by a pin or a source.
+    """
 
     file: ProjectFile
-    reason: str
+    _reason: str
+    named: bool = False
+    score: float = 0.0
+    _ranking: Ranking | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def reason(self) -> str:
+        """Say in one short true sentence why; it is put together when it is asked for, for most files never are."""
+        told = self._ranking.reasons(self.file.path) if self._ranking else []
+        return (
+            ", ".join([self._reason, *told] if self._reason else told) or f"{describe(self.file.path)} of the project"
+        )
+
+    @property
+    def signals(self) -> Mapping[str, float]:
+        """Give what the score is the sum of."""
+        return self._ranking.signals(self.file.path) if self._ranking else {}
 
 
 @frozen
@@ -46,107 +67,122 @@ class Selection:
     omitted: Sequence[Omission]
 
 
-def select(project: Project, agent_type: AgentType, task: str, touched: Mapping[str, str]) -> Selection:
+def select(
+    project: Project,
+    agent_type: AgentType,
+    task: str,
+    touched: Mapping[str, str],
+    documents: Mapping[str, Terms] = MappingProxyType({}),
+) -> Selection:
     """Choose and order the files of a project.
 
     :param touched: for each path that an earlier agent worked on, the type of that agent.
+    :param documents: the terms of those files whose text is known.
     """
-    judge = _Judge(
-        agent_type.context,
-        mentioned(task, (file.path for file in project.files)),
-        touched,
-        _recency(project.git.commits if project.git else ()),
-    )
+    named = mentioned(task, (file.path for file in project.files))
+    taste = _Taste(agent_type.context)
+    rankable = [file.path for file in project.files if not generated_path(file.path)]
+    footprints = project.git.footprints if project.git else ()
+    ranking = rank(rankable, query_of(task), documents, footprints, taste.liking(rankable))
+    judge = _Judge(taste, named, touched, ranking)
     ranked = []
-    omitted = judge.wishes.missing(project)
+    omitted = taste.wishes.missing(project)
     for file in project.files:
         why_not = judge.refusal(file)
         if why_not:
             omitted.append(Omission(file.path, file.size, why_not))
         else:
-            ranked.append(judge.rank(file))
+            ranked.append(judge.place(file))
     ranked.sort(key=lambda one: one[0])
     return Selection([pick for _, pick in ranked], omitted)
 
 
-_Order = tuple[int, int, int, int, str]
+_Order = tuple[int, int, float, int, str]
+
+
+@define(eq=False)
+class _Taste:
+    """What an agent type likes, by its roster entry."""
+
+    _entry: ContextWish
+    wishes: Wishes = field(init=False)
+    languages: frozenset[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.wishes = Wishes(self._entry)
+        self.languages = frozenset(canonical(language) for language in self._entry.languages)
+
+    def liking(self, paths: Sequence[str]) -> Liking:
+        """Say how much each path is liked, and in which words."""
+        least = len(self._entry.prefer) + 2
+        places = {path: self._place(path) for path in paths}
+        values = {path: 1 - place / least for path, place in places.items() if place < least}
+        return Liking(values, lambda path: f"{describe(path)}, as this agent type prefers")
+
+    def _place(self, path: str) -> int:
+        """Give the place among the wishes; two past the last preference means that there is none for this."""
+        language = language_of(path)
+        parts = parts_of(path)
+        if not self.languages or kind_of(path) is not Kind.SOURCE or language in self.languages:
+            for place, name in enumerate(self._entry.prefer):
+                if name in parts:
+                    return place
+        if language in self.languages:
+            return len(self._entry.prefer)
+        return len(self._entry.prefer) + (1 if self.wishes.includes(path) else 2)
 
 
 @define(eq=False)
 class _Judge:
-    _wish: ContextWish
+    _taste: _Taste
     _named: set[str]
     _touched: Mapping[str, str]
-    _recent: Mapping[str, tuple[int, str]]
-    _languages: frozenset[str] = field(init=False)
-    wishes: Wishes = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._languages = frozenset(canonical(language) for language in self._wish.languages)
-        self.wishes = Wishes(self._wish)
+    _ranking: Ranking
 
     def refusal(self, file: ProjectFile) -> str:
         """Say why the agent does not get the file, "" if it does."""
         if file.path in self._named:
             return ""
-        if self.wishes.exclusion(file.path) is not None:
+        wishes = self._taste.wishes
+        if wishes.exclusion(file.path) is not None:
             return EXCLUDED
-        if self.wishes.pins(file.path) or self.wishes.has_source(file.path):
+        if wishes.pins(file.path) or wishes.has_source(file.path):
             return ""
-        if not self._languages or file.status or kind_of(file.path) is not Kind.SOURCE:
-            return ""
-        if language_of(file.path) in self._languages or self.wishes.includes(file.path):
-            return ""
-        return OTHER_LANGUAGE
+        return generated_path(file.path) or ("" if self._is_understood(file) else OTHER_LANGUAGE)
 
-    def rank(self, file: ProjectFile) -> tuple[_Order, Pick]:
-        if self.wishes.pins(file.path):
-            return (Tier.PINNED, self.wishes.place_of(file.path), 0, 0, file.path), Pick(file, PINNED)
-        preference = self._preference(file.path)
-        tier, reason = self._tier(file, preference)
-        recency, commit = self._recent.get(file.path, (1_000_000, ""))
-        if commit and tier is not Tier.RECENT:
-            reason += f", changed in commit {commit[:10]}"
-        return (tier, recency, preference, file.path.count("/"), file.path), Pick(file, reason)
+    def _is_understood(self, file: ProjectFile) -> bool:
+        """Say whether the file is for an agent that knows its languages only."""
+        languages = self._taste.languages
+        return (
+            not languages
+            or bool(file.status)
+            or kind_of(file.path) is not Kind.SOURCE
+            or language_of(file.path) in languages
+            or self._ranking.is_named(file.path)
+            or self._taste.wishes.includes(file.path)
+        )
 
-    def _tier(self, file: ProjectFile, preference: int) -> tuple[Tier, str]:
-        special = self._singled_out(file)
-        if special is not None:
-            return special
-        if preference < len(self._wish.prefer) + 2:
-            return Tier.PREFERRED, f"{describe(file.path)}, as this agent type prefers"
-        if file.path in self._recent:
-            return Tier.RECENT, f"changed in commit {self._recent[file.path][1][:10]}"
-        return Tier.REST, f"{describe(file.path)} of the project"
+    def place(self, file: ProjectFile) -> tuple[_Order, Pick]:
+        """Give the file's place in the order, and what is said of it."""
+        wishes, path = self._taste.wishes, file.path
+        tier, special = self._tier(file)
+        turn = wishes.place_of(path) if tier is Tier.PINNED else 0
+        score = self._ranking.score(path)
+        named = tier <= Tier.NAMED or wishes.has_source(path)
+        return (tier, turn, -score, path.count("/"), path), Pick(file, special, named, score, self._ranking)
 
-    def _singled_out(self, file: ProjectFile) -> tuple[Tier, str] | None:
+    def _tier(self, file: ProjectFile) -> tuple[Tier, str]:
+        if self._taste.wishes.pins(file.path):
+            return Tier.PINNED, PINNED
         if file.path in self._named:
             return Tier.NAMED, "named in the task"
-        kind = kind_of(file.path)
-        if kind is Kind.GENERATED and not self.wishes.has_source(file.path):
-            return Tier.GENERATED, kind.value
         if file.status:
             return Tier.CHANGED, f"uncommitted change ({file.status})"
         if file.path in self._touched:
             return Tier.TOUCHED, f"{self._touched[file.path]} worked on it"
-        if self.wishes.has_source(file.path):
+        if self._taste.wishes.has_source(file.path):
             return Tier.SOURCE, SOURCE
-        return None
-
-    def _preference(self, path: str) -> int:
-        """Give the place among the wishes of the agent type; one past them all means that it has none for this."""
-        language = language_of(path)
-        source = kind_of(path) is Kind.SOURCE
-        parts = parts_of(path)
-        wanted_language = not self._languages or not source or language in self._languages
-        for place, name in enumerate(self._wish.prefer):
-            if name in parts and wanted_language:
-                return place
-        if language in self._languages:
-            return len(self._wish.prefer)
-        if self.wishes.includes(path):
-            return len(self._wish.prefer) + 1
-        return len(self._wish.prefer) + 2
+        return Tier.RANKED, ""
 
 
 def describe(path: str) -> str:
@@ -155,13 +191,3 @@ def describe(path: str) -> str:
     if kind is Kind.SOURCE:
         return f"{language_of(path)} {'test' if 'tests' in parts_of(path) else 'source'}"
     return str(kind.value)
-
-
-def _recency(commits: Iterable[Commit]) -> dict[str, tuple[int, str]]:
-    """Give, for each file, the newest commit that changed it; a bulk commit says nothing about any one file."""
-    newest: dict[str, tuple[int, str]] = {}
-    for place, commit in enumerate(commits):
-        if not commit.bulk:
-            for path in commit.files:
-                newest.setdefault(path, (place, commit.hash))
-    return newest

@@ -4,7 +4,6 @@ import re
 from typing import Any, Literal
 
 import msgspec
-from attrs import define
 
 from cco_sidecar.core.events.fields import EventFields
 
@@ -55,8 +54,7 @@ _data_of = msgspec.json.Decoder(_OnlyData).decode
 _text_of = msgspec.json.Decoder(_OnlyText).decode
 
 
-@define(frozen=True, eq=False)
-class Event:
+class Event(msgspec.Struct, frozen=True, eq=False):
     """A published event: its envelope, when it was and when it ends, and its JSON text, made once for all readers.
 
     ``body.data`` is empty: the data lies in ``encoded`` alone, not twice in memory.
@@ -69,9 +67,10 @@ class Event:
 
     @classmethod
     def of(cls, body: EventBody, at: float, encoded: bytes | None = None) -> "Event":
-        """Make an event of its body; ``at`` is in seconds since the epoch."""
+        """Make an event of its body, which is the event's from now on; ``at`` is in seconds since the epoch."""
         text = _encode(body) if encoded is None else encoded
-        return cls(msgspec.structs.replace(body, data=_NOTHING), at, at + body.ttl_seconds, text)
+        msgspec.structs.force_setattr(body, "data", _NOTHING)
+        return cls(body, at, at + body.ttl_seconds, text)
 
     @property
     def sequence(self) -> int:

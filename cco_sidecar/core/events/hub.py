@@ -210,14 +210,18 @@ class EventHub:
         self._retain(event)
         self.published_total += 1
         woken = self.waiters.claim(event)
-        self._fan_out.give(event, woken)
+        if woken:
+            self._fan_out.give(event, woken)
+        is_replay = event.is_replay
         for observer, wants_replays in self._observers:
-            if event.is_replay and not wants_replays:
+            if is_replay and not wants_replays:
                 continue
             try:
                 observer(event)
             except Exception:  # noqa: BLE001 - one observer's mistake must not take the publisher's answer
                 _log.failure("an observer of events failed")
+        if not woken:
+            return Published(event, ())
         notified = (waiter.reader.agent for waiter in woken if waiter.claimed)
         return Published(event, tuple(dict.fromkeys(agent for agent in notified if agent is not None)))
 

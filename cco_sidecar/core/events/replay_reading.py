@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
-from attrs import define, evolve, field
+import msgspec
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -152,7 +153,7 @@ class ReplayReaders:
         if answer.events:
             delivery = Delivery(replay.place, answer.next_sequence, partial(self._received, replay))
             replay.place.offered = delivery
-            return evolve(answer, delivery=delivery)
+            return msgspec.structs.replace(answer, delivery=delivery)
         if answer.replay == "done":
             self._settle(replay, answer.next_sequence)
         return answer

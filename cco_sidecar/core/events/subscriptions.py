@@ -30,19 +30,18 @@ class Departure(msgspec.Struct, frozen=True):
     agent: str
 
 
-@define(eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """An answer on its way: it counts once the connection that carried it proves that it arrived."""
 
     subscription: "Subscription"
     through: int
-    _settle: Callable[["Delivery"], None]
+    settle: Callable[["Delivery"], None]
     probe: "Callable[[], Deferred[None]] | None" = None
     """Set by the connection: look now, and for a moment, whether the peer has ended it, and settle this if so."""
 
     def received(self) -> None:
         """The peer has it: the subscription stands after it."""
-        self._settle(self)
+        self.settle(self)
 
     def lost(self) -> None:
         """The peer does not have it: the same events are given again."""
@@ -101,6 +100,14 @@ class Subscriptions:
         # Kept from the first wait on: after a restart it must not start over at the issue's mark.
         self._keep(mine[key])
         return mine[key]
+
+    def of_agent(self, agent: str) -> list[tuple[str, int]]:
+        """Give what an agent's subscriptions select (`Selection.key`), and where each stands; nothing moves by it.
+
+        A named one that was not waited on since the start is left out: what it selects is not known.
+        """
+        found = ((kept._selection or kept.key, kept) for kept in self._of_agent.get(agent, {}).values())
+        return [(selection, kept.start(selection)) for selection, kept in found if " " in selection]
 
     def offered(self, agent: str, key: str) -> Delivery | None:
         """Give the answer that is on its way on the agent's subscription of that name, if there are both."""

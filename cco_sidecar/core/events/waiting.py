@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
@@ -29,8 +30,7 @@ class Reader:
     place: str | None
 
 
-@define
-class Answer:
+class Answer(msgspec.Struct):
     """What a wait ends with: events in order, and the sequence after which to go on.
 
     Those whom one event wakes are given the very same list. ``replay`` is the state of the replay that was waited for.
@@ -45,8 +45,7 @@ class Answer:
     replay: str | None = None
 
 
-@define(eq=False)
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """A parked poll; ``start`` is where it stood when it was parked.
 
     ``claimed`` says that an event ends it, though its turn to be answered may still come; who leaves before gives up.
@@ -116,7 +115,7 @@ class Waiters:
 
     def wake(self, waiter: Waiter, answer: Answer) -> None:
         """Answer a claimed poll, which can be."""
-        done = self.leave(waiter)
+        done = self._let_go(waiter)
         waiter.claimed = True
         done.callback(answer)
 
@@ -134,17 +133,23 @@ class Waiters:
         self.leave(waiter)
 
     def leave(self, waiter: Waiter) -> "Deferred[Answer]":
-        """Let a poll go; gives what its answer is to be given to."""
-        assert waiter.done is not None
+        """Let a poll go, if it is still there; gives what its answer is to be given to."""
         if waiter in self._all:
-            del self._all[waiter]
-            if not waiter.claimed:
-                self._index.remove(waiter)
-            waiter.claimed = False
-            self._room.leave(waiter.reader.place)
-            if waiter.subscription is not None and waiter.subscription.parked is waiter:
-                waiter.subscription.parked = None
-            self._wheel.clear(waiter, waiter.slot)
+            return self._let_go(waiter)
+        assert waiter.done is not None
+        return waiter.done
+
+    def _let_go(self, waiter: Waiter) -> "Deferred[Answer]":
+        del self._all[waiter]
+        if not waiter.claimed:
+            self._index.remove(waiter)
+        waiter.claimed = False
+        self._room.leave(waiter.reader.place)
+        subscription = waiter.subscription
+        if subscription is not None and subscription.parked is waiter:
+            subscription.parked = None
+        self._wheel.clear(waiter, waiter.slot)
+        assert waiter.done is not None
         return waiter.done
 
 

@@ -16,6 +16,14 @@ PLACEHOLDERS = ("task", "issue_id")
 """What a task template may name in braces."""
 
 MOST_RULES = 64
+USUAL_ROUNDS = 3
+
+SIDECAR_EVENTS = frozenset({
+    *("issue_started", "issue_completed", "issue_stopped", "escalation_required"),
+    *("agent_spawned", "agent_completed", "agent_failed", "result_stored"),
+    *("agent_stalled", "agent_looping"),
+})  # fmt: skip
+"""What the sidecar itself says of issues and agents: rules believe nobody else that says it."""
 
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Few = msgspec.Meta(min_length=1, max_length=16)
@@ -34,7 +42,8 @@ class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """On an event, spawn agents; ``task`` is a template that may name ``{task}`` and ``{issue_id}``.
 
-    The rule fires at most ``max_rounds`` times for an issue; each agent that fails is tried ``retries`` times more.
+    The rule fires at most ``max_rounds`` times in a run (`USUAL_ROUNDS`, if it does not say); each agent that fails is
+    tried ``retries`` times more. ``timeout_seconds`` ends an agent that hangs (None: as for every agent).
     """
 
     name: _Word
@@ -43,8 +52,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spawn: Annotated[tuple[_Word, ...], _Few]
     task: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)] = "{task}"
     priority: str = "normal"
-    max_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    max_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 1
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=7 * 86400)] | None = None
+
+    @property
+    def most_rounds(self) -> int:
+        """How often it fires in a run."""
+        return USUAL_ROUNDS if self.max_rounds is None else self.max_rounds
 
 
 @frozen
@@ -55,6 +70,20 @@ class Workflow:
     title: str
     rules: tuple[Rule, ...]
     publishes: Mapping[str, tuple[str, ...]] = field(repr=False, eq=False)
+
+    def rule(self, name: str) -> Rule | None:
+        """Give the rule of that name; None if there is none (any more)."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases, in the order of the rules."""
+        return tuple(dict.fromkeys(rule.phase for rule in self.rules))
+
+    def awaited(self, agent_type: str) -> tuple[str, ...]:
+        """Give the events which that type publishes and some rule waits for."""
+        wanted = {event for rule in self.rules for event in rule.on.types} - SIDECAR_EVENTS
+        return tuple(event for event in self.publishes.get(agent_type, ()) if event in wanted)
 
 
 @frozen
@@ -132,12 +161,13 @@ def _after_lifecycle(workflow: Workflow, agent_type: str, told: Mapping[str, str
     """Follow what the sidecar tells of the agent: event types and the ``status`` in their data, so filters decide."""
     for rule in workflow.rules:
         for event, status in told.items():
-            if event in rule.on.types and _lets_through(rule, event, {"agent_type": agent_type, "status": status}):
+            if event in rule.on.types and lets_through(rule, event, {"agent_type": agent_type, "status": status}):
                 because = f"the sidecar publishes {event} about {agent_type}"
                 yield from _spawned(rule, because, _conditions(rule, event, unsure=False))
 
 
-def _lets_through(rule: Rule, event_type: str, data: Mapping[str, str]) -> bool:
+def lets_through(rule: Rule, event_type: str, data: Mapping[str, str]) -> bool:
+    """Say whether the rule's filter takes what the sidecar says of an agent: its ``agent_type`` and ``status``."""
     if rule.on.filter is None:
         return True
     envelope = {"event_type": event_type, "publisher": SIDECAR, "agent_type": data["agent_type"]}

@@ -1,0 +1,112 @@
+"""How a program talks to the sidecar: ``Client``, and its calls as functions, configured by an agent's environment.
+
+::
+
+    from cco_sidecar.client import publish_event, wait_for_event
+
+    publish_event("custom_event", "coordination", {"message": "checkpoint"})
+    events = wait_for_event("implementation_complete", timeout=30000)
+
+Standard library only, and light to import; `cco_sidecar.client.twisted` has the same for programs with a reactor.
+"""
+
+from cco_sidecar.client.ambient import (
+    briefing,
+    checkpoint,
+    claim,
+    claim_task,
+    complete,
+    connect,
+    events,
+    get_context,
+    get_context_markdown,
+    get_result,
+    heartbeat,
+    heartbeats,
+    holding,
+    list_events,
+    list_results,
+    load_checkpoint,
+    publish_event,
+    release,
+    release_task,
+    renew,
+    save_checkpoint,
+    send_message,
+    spawn_agent,
+    store_result,
+    wait_for_event,
+)
+from cco_sidecar.client.calls import Context
+from cco_sidecar.client.errors import (
+    AnswerLost,
+    ClaimLost,
+    Closed,
+    Conflict,
+    Failed,
+    NotAllowed,
+    NotASidecar,
+    NotConfigured,
+    NotFound,
+    RateLimited,
+    Refused,
+    SidecarError,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
+from cco_sidecar.client.keeping import Held
+from cco_sidecar.client.repeating import Repeated
+from cco_sidecar.client.sync import Client
+from cco_sidecar.client.values import Answer, Event
+from cco_sidecar.client.waiting import Events
+
+__all__ = [
+    "Answer",
+    "AnswerLost",
+    "ClaimLost",
+    "Client",
+    "Closed",
+    "Conflict",
+    "Context",
+    "Event",
+    "Events",
+    "Failed",
+    "Held",
+    "NotASidecar",
+    "NotAllowed",
+    "NotConfigured",
+    "NotFound",
+    "RateLimited",
+    "Refused",
+    "Repeated",
+    "SidecarError",
+    "TimedOut",
+    "Unavailable",
+    "Unreachable",
+    "briefing",
+    "checkpoint",
+    "claim",
+    "claim_task",
+    "complete",
+    "connect",
+    "events",
+    "get_context",
+    "get_context_markdown",
+    "get_result",
+    "heartbeat",
+    "heartbeats",
+    "holding",
+    "list_events",
+    "list_results",
+    "load_checkpoint",
+    "publish_event",
+    "release",
+    "release_task",
+    "renew",
+    "save_checkpoint",
+    "send_message",
+    "spawn_agent",
+    "store_result",
+    "wait_for_event",
+]

@@ -1,0 +1,1 @@
+"""Workflows: what they are, and the engine that runs them for issues."""
