@@ -9,18 +9,21 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import asdict, define
 from twisted.internet.defer import Deferred
 
 from cco_sidecar.access_log import AccessLog, Entry
 from cco_sidecar.backends.agents.launcher import AgentLauncher
+from cco_sidecar.backends.agents.limits import limits_of
 from cco_sidecar.backends.agents.provisions import Provisions
 from cco_sidecar.backends.agents.runners import DEFAULT_RUNNER, check_extra, packaged_runners, parse_runners
 from cco_sidecar.backends.audit import AuditLog
 from cco_sidecar.backends.files import ResultFiles
 from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
+from cco_sidecar.backends.key_rotation import KeyRotation
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.private import write_private
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
 from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
@@ -28,10 +31,15 @@ from cco_sidecar.backends.webhooks.lookup import NameLookup
 from cco_sidecar.backends.webhooks.sender import WebhookSender
 from cco_sidecar.backends.writer_process import WriterProcess
 from cco_sidecar.core.admission import Admission
+from cco_sidecar.core.agent_care import AgentCare, Patience
+from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_rows import Agent
-from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
+from cco_sidecar.core.context.secrets import redact as redact_secrets
+from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.events.ring import Ring
@@ -46,10 +54,12 @@ from cco_sidecar.core.limits import RateLimiter
 from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Report, Results
+from cco_sidecar.core.roster import ALL_PERMISSIONS
 from cco_sidecar.core.tasks.news import TaskNews
 from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.tenure import Tenure
-from cco_sidecar.core.tokens import Epoch, TokenAuthority, TokenBook
+from cco_sidecar.core.token_book import Epoch, TokenBook
+from cco_sidecar.core.tokens import ADMIN_SECONDS, TokenAuthority
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
 from cco_sidecar.core.webhooks.courier import Courier
 from cco_sidecar.core.webhooks.registry import Webhooks
@@ -72,6 +82,7 @@ from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.issues import IssuesAPI
+from cco_sidecar.web.keys import KeysAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
@@ -82,7 +93,7 @@ from cco_sidecar.web.routing import Gate, Pipeline
 from cco_sidecar.web.site import SidecarSite
 from cco_sidecar.web.status import SidecarCollector, Sources, StatusAPI
 from cco_sidecar.web.tasks import TasksAPI
-from cco_sidecar.web.tokens import TokensAPI
+from cco_sidecar.web.tokens import MOST_TTL_SECONDS, TokensAPI
 from cco_sidecar.web.webhooks import WebhooksAPI
 from cco_sidecar.web.wire import Wire
 
@@ -90,6 +101,16 @@ MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
 WORKFLOW = "tdd"
 """Who comes next where no workflow is run for the issue."""
+MOST_TAIL_LINES, MOST_TAIL_BYTES = 20, 4096
+"""How much of an agent's log goes into the event that says it was given up."""
+NO_LOOPS = frozenset(
+    {
+        ("GET /api/events/wait/<types>", 200),
+        ("POST /api/agents/<agent_id>/heartbeat", 200),
+        ("POST /api/tokens/refresh", 200),
+    }
+)
+"""Answers that come again and again in good order, and are no work either."""
 
 
 @define(eq=False)
@@ -129,7 +150,8 @@ class Composition:
         self.epoch = Epoch()
         self.polls = PollRoom(settings.events.max_parked_polls)
         self.measurements = Measurements(reactor)
-        self.accounts = Accounts(reactor, self.measurements, self._access)
+        self.signs = AllSigns()
+        self.accounts = Accounts(reactor, self.measurements, self._access, self._note_answer)
         self.audit = AuditLog(reactor, settings.home / "audit.log")
         self.workers = Workers(reactor)
         self.store = ResultFiles(reactor, settings.storage / "results")
@@ -143,7 +165,12 @@ class Composition:
         )
         self.sending = SendRoom()
         run_directory = settings.home / "run" / _storage_name(settings.storage)
-        self.launcher = AgentLauncher(reactor, settings.storage / "logs" / "agents", run_directory / "agents")
+        self.launcher = AgentLauncher(
+            reactor,
+            settings.storage / "logs" / "agents",
+            run_directory / "agents",
+            limits_of(asdict(settings.agents.limits)),
+        )
         self.logs = [self._build_project(name, root) for name, root in settings.projects.items()]
         self.projects = Projects({log.project.id: log.project for log in self.logs})
         self.tokens = TokenAuthority(
@@ -168,17 +195,11 @@ class Composition:
             self._ground.url,
             self._first_context,
         )
-        hooks = AgentHooks(
-            keep=self.provisions.keep,
-            prepare=self.provisions.prepare,
-            announce=self.provisions.announce,
-            gone=self.provisions.gone,
-            find=self.launcher.find,
-            forget=self.launcher.forget,
-            changed=self.epoch.turn,
+        longest = max(settings.tokens.ttl_seconds, MOST_TTL_SECONDS, ADMIN_SECONDS)
+        self.rotation = KeyRotation(
+            reactor, settings.home / "keys", self.tokens, self.workers.run, longest, self._reissue_tokens
         )
-        admission = Admission(settings.agents.max_concurrent)
-        self.agents = Agents(reactor, lambda: f"agent-{new_id()[:16]}", self.launcher, admission, hooks)
+        self._build_agents()
         for log in self.logs:
             self.agents.add_project(log.project.id, log.project.ledger)
         self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
@@ -190,6 +211,76 @@ class Composition:
             stored=self.agents.result_stored,
             next_agents=self._next_agents,
         )
+
+    def _build_agents(self) -> None:
+        reactor, asked = self._reactor, self._settings.agents
+        hooks = AgentHooks(
+            keep=self.provisions.keep,
+            prepare=self.provisions.prepare,
+            announce=self.provisions.announce,
+            gone=self.provisions.gone,
+            log_tail=self._log_tail,
+        )
+        loops = CrashLoops(
+            asked.crash_loop_failures, asked.first_backoff_seconds, asked.most_backoff_seconds, random.random
+        )
+        caps = {"project": asked.max_per_project, "type": asked.max_per_type, "parent": asked.max_per_parent}
+        self.agents = Agents(
+            self.epoch.turn,
+            reactor,
+            lambda: f"agent-{new_id()[:16]}",
+            self.launcher,
+            Admission(
+                asked.max_concurrent,
+                caps=caps,
+                per_minute=asked.max_starts_per_minute,
+                held_until=loops.held_until,
+            ),
+            hooks,
+            self.signs,
+            loops,
+            asked.max_depth,
+        )
+        self.care = AgentCare(
+            reactor,
+            self.agents,
+            self._patience_of,
+            self.launcher.look,
+            lambda agent: self.polls.holds(f"{agent.project_id}/{agent.agent_id}"),
+        )
+
+    def write_admin_token(self) -> "Deferred[None]":
+        """Replace the file that has the admin's token."""
+        text = self.tokens.issue_admin(ALL_PERMISSIONS).text.encode() + b"\n"
+        return self.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
+
+    def _reissue_tokens(self) -> "Deferred[None]":
+        """After the keys were revoked: end what is parked under dead tokens, and replace the token files."""
+        for log in self.logs:
+            log.project.end_refused()
+
+        async def replace() -> None:
+            await self.write_admin_token()
+            await self.provisions.reissue_all()
+
+        return Deferred.fromCoroutine(replace())
+
+    def _patience_of(self, agent: Agent) -> Patience:
+        asked = self._settings.agents
+        runner = self.runners.get(agent.runner)
+        own = None if runner is None else runner.first_request_seconds
+        first_request = asked.first_request_seconds if own is None else own
+        return Patience(first_request, asked.silent_seconds, asked.busy_seconds, asked.loop_requests)
+
+    def _log_tail(self, agent_id: str) -> "Deferred[str]":
+        def last_lines(found: tuple[bytes, int]) -> str:
+            return redact_secrets(found[0][-MOST_TAIL_BYTES:].decode("utf-8", "replace"))[0]
+
+        return self._read_log(agent_id, MOST_TAIL_LINES, 0).addCallback(last_lines)
+
+    def _note_answer(self, entry: Entry) -> None:
+        if entry.agent is not None and (entry.route, entry.status) not in NO_LOOPS:
+            self.signs.answered(entry.agent, entry.method, entry.path, entry.status)
 
     def _build_project(self, project_id: str, root: Path) -> ProjectLog:
         reactor, settings = self._reactor, self._settings
@@ -341,6 +432,7 @@ class Composition:
                 settings.agents.default_timeout_seconds,
                 self._ground.url,
             ),
+            keys=KeysAPI(self.tokens, self.rotation.rotate),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
@@ -395,7 +487,11 @@ class Composition:
 
 def _configured_runners(settings: Settings) -> dict[str, Any]:
     given = {
-        name: {"command": list(runner.command), "env": dict(runner.env)}
+        name: {
+            "command": list(runner.command),
+            "env": dict(runner.env),
+            "first_request_seconds": runner.first_request_seconds,
+        }
         for name, runner in settings.agents.runners.items()
     }
     return dict(parse_runners(given))

@@ -62,6 +62,10 @@ class PermissionMissing(Refusal):
     code = "AUTH_003"
 
 
+class SpawnTooDeep(PermissionMissing):
+    """An agent so deep in the tree of spawns may not have children."""
+
+
 class TokenRevoked(Refusal):
     """The token was revoked, or its agent is gone."""
 

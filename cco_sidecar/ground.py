@@ -8,9 +8,9 @@ from attrs import frozen
 from cco_sidecar.backends.keys import load_keys
 from cco_sidecar.backends.listening import PortError, bind
 from cco_sidecar.backends.storage import StorageError, claim_storage, make_below
+from cco_sidecar.core.keyring import KeyRing
 from cco_sidecar.core.limits import RateLimit
 from cco_sidecar.core.roster import Roster, RosterError, parse_roster
-from cco_sidecar.core.tokens import KeyRing
 from cco_sidecar.settings import Settings
 
 

@@ -136,6 +136,20 @@ class Ended:
     timed_out: bool = False
 
 
+@frozen
+class Look:
+    """How an agent is, as its supervisor sees it; counts are from the start of its process.
+
+    :param cpu_seconds: of all its processes, also those that ended.
+    :param output_bytes: what it wrote; ``dropped_lines`` of it found no room on the disk.
+    """
+
+    cpu_seconds: float
+    processes: int
+    output_bytes: int
+    dropped_lines: int
+
+
 class IAgentLauncher(Interface):
     """Starts agent processes, tells when they end, and ends them with all their descendants."""
 
@@ -153,6 +167,15 @@ class IAgentLauncher(Interface):
 
         Fires when none of its descendants is left and ``ended`` was called.
         """
+
+    def find(agent_id: str) -> "Deferred[Launched | None]":
+        """Fire with the processes of an agent whose start was not recorded; None: it was not and won't be started."""
+
+    def forget(agent_id: str) -> "Deferred[None]":
+        """Remove what is kept about a process that ended; fires when the agent may be started again."""
+
+    def look(agent_id: str) -> "Deferred[Look | None]":
+        """Fire with how the agent is; None when that can't be told."""
 
     def log_path(agent_id: str) -> Path:
         """Give the path of the file that has the agent's stdout and stderr."""

@@ -15,16 +15,14 @@ from twisted.python.failure import Failure
 
 from cco_sidecar import runfile
 from cco_sidecar.access_log import AccessLog, access_log
-from cco_sidecar.backends.listening import is_loopback
-from cco_sidecar.backends.private import write_private
+from cco_sidecar.backends.listening import is_loopback, listen
 from cco_sidecar.composition import Composition, ProjectLog
 from cco_sidecar.core.agent_rows import LIVE
 from cco_sidecar.core.agents import GRACE_SECONDS
-from cco_sidecar.core.roster import ALL_PERMISSIONS
 from cco_sidecar.core.tokens import ADMIN_SECONDS
 from cco_sidecar.ground import Ground, StartError, claim
 from cco_sidecar.logs import observer
-from cco_sidecar.settings import Settings
+from cco_sidecar.settings import AgentSettings, Settings
 
 _log = Logger()
 
@@ -124,16 +122,20 @@ class SidecarService(MultiService):
             agent for log in self.parts.logs for agent in self.parts.agents.listing(log.project.id, limit=1_000_000)
         ]
         for agent in live:
-            if agent.status in LIVE and not agent.kill_requested:
+            if agent.status in LIVE and not agent.is_ending:
                 await self.parts.provisions.renew(agent)
         self._at_end(self._leave_agents)
         await self.parts.agents.readopt()
+        self.parts.launcher.tidy()
+        self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
         for engine in self.parts.engines.values():
             engine.open()
             self._at_end(engine.close)
-        await self._write_admin_token()
-        self._repeat(self._write_admin_token, ADMIN_SECONDS / 4)
+        await self.parts.write_admin_token()
+        self._repeat(self.parts.write_admin_token, ADMIN_SECONDS / 4)
+        self._repeat(self.parts.rotation.drop_ended, ROTATE_SECONDS)
         listener = self._ground.listener
+        listen(listener, self._settings.host)
         port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.parts.site)
         self._at_end(lambda: self._hang_up(port))
         listener.close()
@@ -175,10 +177,6 @@ class SidecarService(MultiService):
         self.failed = True
         _log.failure("the sidecar could not start: {why}", failure, why=failure.getErrorMessage())
         self._reactor.stop()
-
-    def _write_admin_token(self) -> "Deferred[None]":
-        text = self.parts.tokens.issue_admin(ALL_PERMISSIONS).text.encode() + b"\n"
-        return self.parts.workers.run(lambda: write_private(self._settings.home / "admin-token", text))
 
     def _evict(self) -> None:
         """Let go of events that are past their time."""
@@ -237,6 +235,12 @@ class SidecarService(MultiService):
 
 def _unforeseen(failure: Failure) -> None:
     _log.failure("something went wrong that should not", failure)
+
+
+def _look_seconds(asked: AgentSettings) -> float:
+    """Say how often agents are looked after: often enough for the shortest patience."""
+    patience = [each for each in (asked.first_request_seconds, asked.silent_seconds, asked.busy_seconds) if each]
+    return max(0.1, min([5.0, *(each / 10 for each in patience)]))
 
 
 def _raise_file_limit() -> None:

@@ -11,6 +11,7 @@ from cco_sidecar.settings_checks import (
     DEFAULT_BUCKETS,
     Bucket,
     Given,
+    ResourceLimits,
     Runner,
     SettingsError,
     directory,
@@ -210,8 +211,10 @@ def origin_of(settings: Settings, key: str) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Bucket | Runner):
+    if isinstance(value, Bucket | ResourceLimits):
         return _plain(asdict(value, recurse=False))
+    if isinstance(value, Runner):
+        return _plain(asdict(value, recurse=False, filter=lambda _, it: it is not None))
     if isinstance(value, Mapping):
         return {key: _plain(it) for key, it in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):

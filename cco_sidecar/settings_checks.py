@@ -194,6 +194,19 @@ class Runner:
 
     command: Sequence[str]
     env: Mapping[str, str]
+    first_request_seconds: int | None = None
+    """Until an agent's first request, 0 for ever; None as `AgentSettings` has it."""
+
+
+@frozen
+class ResourceLimits:
+    """What each process of an agent may use; None is as much as there is."""
+
+    open_files: int | None = 4096
+    memory_mb: int | None = None
+    processes: int | None = None
+    file_size_mb: int | None = None
+    core_mb: int | None = 0
 
 
 _BUSY = ("coding", "integration", "development", "data", "infrastructure", "security", "aiMl", "mcp")
@@ -237,6 +250,17 @@ def _environment(given: Given) -> Mapping[str, str]:
     return {name: _word(given.part(name, value)) for name, value in given.value.items()}
 
 
+def resource_limits(given: Given) -> ResourceLimits:
+    """Check for limits of agents' processes; null takes one away."""
+    least = {"open_files": 16, "memory_mb": 16, "processes": 1, "file_size_mb": 1, "core_mb": 0}
+    fields = known_keys(given, least)
+    found = {
+        name: None if value is None else whole(least[name], 2**40)(given.part(name, value))
+        for name, value in fields.items()
+    }
+    return ResourceLimits(**found)
+
+
 def runners(given: Given) -> Mapping[str, Runner]:
     """Check for runners by name; whether their programs are there is not looked at."""
     if not isinstance(given.value, dict):
@@ -246,10 +270,13 @@ def runners(given: Given) -> Mapping[str, Runner]:
         if not is_identifier(name):
             raise SettingsError(f"{given.named} has {shown(name)}, which cannot be the name of a runner.")
         part = given.part(name, value)
-        fields = known_keys(part, ("command", "env"))
+        fields = known_keys(part, ("command", "env", "first_request_seconds"))
         named_command = part.part("command", fields.get("command"))
         command = list_of(_word, "a list: the program and its arguments")(named_command)
         if not command or not command[0]:
             raise named_command.wrong("a list: the program and its arguments")
-        found[name] = Runner(command, _environment(part.part("env", fields.get("env", {}))))
+        patience = fields.get("first_request_seconds")
+        if patience is not None:
+            patience = whole(0)(part.part("first_request_seconds", patience))
+        found[name] = Runner(command, _environment(part.part("env", fields.get("env", {}))), patience)
     return found

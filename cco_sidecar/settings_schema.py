@@ -9,6 +9,7 @@ from attrs import field, frozen
 from cco_sidecar.settings_checks import (
     Bucket,
     Check,
+    ResourceLimits,
     Runner,
     buckets,
     host,
@@ -18,6 +19,7 @@ from cco_sidecar.settings_checks import (
     optional_file,
     origin_of_pages,
     path,
+    resource_limits,
     runners,
     truth,
     whole,
@@ -62,6 +64,19 @@ OPTIONS: Sequence[Option] = (
     Option("agents.default_timeout_seconds", "agents.default_timeout_seconds", whole(1), 28800),
     Option("agents.on_shutdown", "agents.on_shutdown", one_of("leave", "stop"), "leave"),
     Option("agents.runners", "agents.runners", runners, {}),
+    Option("agents.max_per_project", "agents.max_per_project", whole(0), 0),
+    Option("agents.max_per_type", "agents.max_per_type", whole(0), 0),
+    Option("agents.max_per_parent", "agents.max_per_parent", whole(0), 32),
+    Option("agents.max_depth", "agents.max_depth", whole(0, 1000), 4),
+    Option("agents.max_starts_per_minute", "agents.max_starts_per_minute", whole(0), 600),
+    Option("agents.crash_loop_failures", "agents.crash_loop_failures", whole(0), 3),
+    Option("agents.first_backoff_seconds", "agents.first_backoff_seconds", whole(1, 3600), 1),
+    Option("agents.most_backoff_seconds", "agents.most_backoff_seconds", whole(1, 86400), 300),
+    Option("agents.first_request_seconds", "agents.first_request_seconds", whole(0), 60),
+    Option("agents.silent_seconds", "agents.silent_seconds", whole(0), 900),
+    Option("agents.busy_seconds", "agents.busy_seconds", whole(0), 1800),
+    Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
+    Option("agents.limits", "agents.limits", resource_limits, {}),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -103,12 +118,28 @@ class EventSettings:
 
 @frozen
 class AgentSettings:
-    """How many agents run at once, for how long, and what becomes of them when the sidecar ends."""
+    """How many agents run at once, for how long, with which patience; and what becomes of them when the sidecar ends.
+
+    Of the caps and the patience 0 is none; docs/configuration.md says what each means.
+    """
 
     max_concurrent: int
     default_timeout_seconds: int
     on_shutdown: Literal["leave", "stop"]
     runners: Mapping[str, Runner]
+    max_per_project: int
+    max_per_type: int
+    max_per_parent: int
+    max_depth: int
+    max_starts_per_minute: int
+    crash_loop_failures: int
+    first_backoff_seconds: int
+    most_backoff_seconds: int
+    first_request_seconds: int
+    silent_seconds: int
+    busy_seconds: int
+    loop_requests: int
+    limits: ResourceLimits
 
 
 @frozen

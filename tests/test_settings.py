@@ -2,13 +2,16 @@
 
 import json
 import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import asdict
 from hypothesis import HealthCheck, given, settings, strategies
 
+from cco_sidecar.backends.agents.limits import limits_of
 from cco_sidecar.settings import (
     Bucket,
     Runner,
@@ -224,6 +227,24 @@ def test_wrong_flag(where: Path, name: str, option: str, value: str, right: str)
     assert right in line
 
 
+def test_limits_of_agents(where: Path) -> None:
+    """A limit that is named takes the place of its default; null takes it away; `show` gives them all."""
+    found = loaded(where, {}, {"agents": {"limits": {"open_files": None, "memory_mb": 512}}})
+    assert limits_of(asdict(found.agents.limits)) == [
+        (resource.RLIMIT_DATA, 512 << 20, 512 << 20),
+        (resource.RLIMIT_CORE, 0, 0),
+    ]
+    assert as_config(found)["agents"]["limits"] == {
+        "open_files": None,
+        "memory_mb": 512,
+        "processes": None,
+        "file_size_mb": None,
+        "core_mb": 0,
+    }
+    usual = loaded(where, {}, {}).agents.limits
+    assert limits_of(asdict(usual)) == [(resource.RLIMIT_NOFILE, 4096, -1), (resource.RLIMIT_CORE, 0, 0)]
+
+
 def test_wrong_variable(where: Path) -> None:
     """A wrong variable is named, even when the file has a right value."""
     line = refused(where, {}, {"sidecar": {"port": 1}}, CCO_SIDECAR_PORT="70000")
@@ -269,6 +290,14 @@ FILE_REFUSALS: list[tuple[object, str, str]] = [
     ({"agents": {"runners": {"x": {"command": ["a"], "env": []}}}}, "agents.runners.x.env", "names and texts"),
     ({"agents": {"runners": {"x/y": {"command": ["a"]}}}}, "agents.runners", "runner"),
     ({"agents": {"runners": []}}, "agents.runners", "an object"),
+    ({"agents": {"runners": {"x": {"command": ["a"], "first_request_seconds": -1}}}}, "first_request_seconds", "0 or"),
+    ({"agents": {"max_deph": 1}}, "agents", "did you mean max_depth?"),
+    ({"agents": {"max_per_type": -1}}, "agents.max_per_type", "0 or more"),
+    ({"agents": {"first_backoff_seconds": 0}}, "agents.first_backoff_seconds", "1 to 3600"),
+    ({"agents": {"silent_seconds": "15m"}}, "agents.silent_seconds", "a whole number"),
+    ({"agents": {"limits": {"open_file": 1}}}, "agents.limits", "did you mean open_files?"),
+    ({"agents": {"limits": {"open_files": 1}}}, "agents.limits.open_files", "a whole number from 16"),
+    ({"agents": {"limits": []}}, "agents.limits", "an object"),
     ({"webhooks": {"allowed_networks": "10.0.0.0/8"}}, "webhooks.allowed_networks", "a list"),
     ({"webhooks": {"allowed_networks": ["10.0.0.1/8"]}}, "webhooks.allowed_networks.0", "a network"),
     ({"webhooks": {"allowed_networks": ["127.1"]}}, "webhooks.allowed_networks.0", "a network"),

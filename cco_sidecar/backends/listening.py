@@ -1,4 +1,7 @@
-"""The listening socket: bound before anything else happens, so that a taken port is said at once and by name."""
+"""The listening socket: bound before anything else happens, so that a taken port is said at once and by name.
+
+It listens only when all is ready: whose connection is taken would wait in the kernel, with a token that may end there.
+"""
 
 import errno
 import ipaddress
@@ -15,7 +18,7 @@ BACKLOG = 4096
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind and listen. Blocks for the look-up of a host name.
+    """Take the address; nobody can connect before `listen`. Blocks for the look-up of a host name.
 
     :raises PortError: the address is taken, or not ours to take.
     """
@@ -29,12 +32,22 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise PortError(_reason(host, port, error)) from error
     listener.setblocking(False)
     return listener
+
+
+def listen(listener: socket.socket, host: str) -> None:
+    """Let connections in; what they ask waits in the kernel until somebody accepts them.
+
+    :raises PortError: another process took the address at the same time, and listens already.
+    """
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise PortError(_reason(host, listener.getsockname()[1], error)) from error
 
 
 def _reason(host: str, port: int, error: OSError) -> str:

@@ -9,7 +9,17 @@ from cco_sidecar.cli.fields import issue_option, limit_option, project_option, t
 from cco_sidecar.cli.output import emit, is_terminal, note, visible, write
 from cco_sidecar.cli.sidecar import current, route
 
-_COLUMNS = ("agent_id", "agent_type", "issue_id", "status", "process_id", "started_at", "ended_at", "exit_code")
+_COLUMNS = (
+    "agent_id",
+    "agent_type",
+    "issue_id",
+    "status",
+    "condition",
+    "process_id",
+    "started_at",
+    "ended_at",
+    "exit_code",
+)
 
 
 @click.group(cls=Group)

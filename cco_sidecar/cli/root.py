@@ -21,6 +21,7 @@ _COMMANDS = {
     "project": ("project", "project", "Choose the directories that agents work in."),
     "config": ("config", "config", "Show the settings and where each came from."),
     "storage": ("storage", "storage", "Check what is stored, carry it away, bring it back."),
+    "keys": ("keys", "keys", "Change the keys that sign tokens."),
     "token": ("token", "token", "Print the admin token, or issue one to an agent."),
     "demo": ("demo", "demo", "See it all work, in one minute."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),

@@ -14,6 +14,7 @@ from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.errors import Refusal
 
 SPAWNED_EVENT, COMPLETED_EVENT, FAILED_EVENT = "agent_spawned", "agent_completed", "agent_failed"
+CONDITION_EVENTS = {"stalled": "agent_stalled", "looping": "agent_looping"}
 _RETRY_SECONDS = 5.0
 
 Announce = Callable[[str, Agent], "Deferred[object]"]
@@ -23,6 +24,8 @@ def event_due(agent: Agent) -> str | None:
     """Name the lifecycle event that is to be published next about the agent, or None."""
     if agent.launched is not None and not agent.announced:
         return SPAWNED_EVENT
+    if agent.condition and agent.told_at != agent.condition_at:
+        return CONDITION_EVENTS[agent.condition]
     if agent.ended and agent.announced not in {COMPLETED_EVENT, FAILED_EVENT}:
         return COMPLETED_EVENT if agent.status == COMPLETED else FAILED_EVENT
     return None
@@ -30,7 +33,7 @@ def event_due(agent: Agent) -> str | None:
 
 @define(eq=False)
 class AgentNews:
-    """Publishes `agent_spawned` and the one terminal event of each agent, in that order.
+    """Publishes `agent_spawned` and the one terminal event of each agent, and between them what befell it.
 
     :param announce: publishes an event and fires when it is on disk. After a crash it may be called again for the
         same type and agent, and must then publish nothing.
@@ -69,16 +72,17 @@ class AgentNews:
                 self._log.warn("{event} of {id} has to wait: {why}", event=event, id=agent_id, why=refusal.message)
                 await self._pause()
                 continue
-            self._note(rows, ledger, agent_id, event)
+            self._note(rows, ledger, event, agent)
 
-    def _note(self, rows: AgentRows, ledger: Ledger, agent_id: str, event: str) -> None:
-        agent = rows.find(agent_id)
+    def _note(self, rows: AgentRows, ledger: Ledger, event: str, published: Agent) -> None:
+        agent = rows.find(published.agent_id)
         if agent is None:
             return  # so many others ended meanwhile that it was dropped
-        told = evolve(agent, announced=event)
+        about_condition = event in CONDITION_EVENTS.values()
+        told = evolve(agent, told_at=published.condition_at) if about_condition else evolve(agent, announced=event)
         rows.put(told)
         ledger.note("agent", told)
-        if event != SPAWNED_EVENT:
+        if event in {COMPLETED_EVENT, FAILED_EVENT}:
             self._settled(told)
 
     def _told(self, outcome: object, agent_id: str) -> None:

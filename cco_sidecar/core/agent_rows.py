@@ -27,6 +27,7 @@ class SpawnOrder:
     """What is asked of a spawn, complete and checked.
 
     :param parent: the agent that asks, or ``admin``.
+    :param depth: 1 if no agent asks, else one more than that agent's.
     :param environment: added names and values; they may be secrets and are never in the ledger.
     :param context_requirements: handed on as it came.
     :param agent_id: the agent's id, where it is known beforehand; asked for again, nothing is started again.
@@ -50,8 +51,14 @@ class Agent:
     """An agent as it is now; times are seconds since the epoch.
 
     :param exit_code: negative for a signal, None while it runs or when it cannot be known.
+    :param started_at: of its process; of the newest one, if it was started again.
     :param announced: the type of the last lifecycle event that was published about it.
     :param environment_names: those asked for at the spawn; their values are not in the ledger.
+    :param depth: 1 if no agent spawned it, else one more than its parent's.
+    :param condition: ``stalled`` or ``looping`` while it seems to be so, since ``condition_at``; ``reason`` says what
+        was seen. ``told_at`` is the ``condition_at`` that was published last.
+    :param restart_due: its process is being ended to start it again; ``giving_up``: for good, as failed.
+    :param log_tail: the last lines of its log, if it was given up.
     """
 
     agent_id: str
@@ -76,6 +83,26 @@ class Agent:
     announced: str = ""
     environment_names: tuple[str, ...] = ()
     context_requirements: object = None
+    depth: int = 1
+    first_request_at: float | None = None
+    condition: str = ""
+    condition_at: float | None = None
+    told_at: float | None = None
+    reason: str = ""
+    restarts: int = 0
+    restart_due: bool = False
+    giving_up: bool = False
+    log_tail: str = ""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end was decided on: its token is dead, and it is not started again."""
+        return self.kill_requested or self.giving_up
+
+    @property
+    def attempt_at(self) -> str:
+        """Name what it is one try of."""
+        return f"{self.project_id}/{self.agent_type}/{self.issue_id}"
 
     @property
     def process_id(self) -> int | None:

@@ -15,7 +15,7 @@ from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.tasks.tasks import Tasks
-from cco_sidecar.core.tokens import TokenBook
+from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
 from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import NotFound, Refusal
@@ -46,6 +46,12 @@ class Project:
         self.hub.end_agent(agent, refusal)
         self.claims.end_agent(agent, refusal)
         self.tasks.end_agent(agent, refusal)
+
+    def end_refused(self) -> None:
+        """End all that is waited for under tokens that are no good any more."""
+        self.hub.end_refused()
+        self.claims.end_refused()
+        self.tasks.end_refused()
 
     def end_tokens(self, token_ids: Collection[str], refusal: Refusal) -> None:
         """End all that is waited for, or held, by these tokens."""

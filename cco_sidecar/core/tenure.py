@@ -6,7 +6,8 @@ from collections.abc import Callable
 import msgspec
 from attrs import define
 
-from cco_sidecar.core.tokens import ADMIN, Claims, TokenBook
+from cco_sidecar.core.token_book import TokenBook
+from cco_sidecar.core.tokens import ADMIN, Claims
 
 
 class Holder(msgspec.Struct, frozen=True):

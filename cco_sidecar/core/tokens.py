@@ -6,19 +6,17 @@ request, so that a cached verification never outlives either.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jwt
-import msgspec
 from attrs import define, evolve, field, frozen
 from cachetools import LRUCache
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
-from cco_sidecar.core.ledger import Ledger, Record
+from cco_sidecar.core.keyring import KeyRing, SigningKey
+from cco_sidecar.core.token_book import Epoch, Succession, TokenBook
 from cco_sidecar.errors import NotFound, Refusal, TokenExpired, TokenRevoked, Unauthenticated
 
 ISSUER = "cco-sidecar"
@@ -34,43 +32,9 @@ _FORM = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "agent_type", "project_id", "issue_id", "permissions", "iat", "nbf", "exp", "jti"]
 
 
-@frozen(eq=False)
-class SigningKey:
-    """An RSA key pair and its id (RFC 7638 thumbprint)."""
-
-    key_id: str
-    private: RSAPrivateKey
-    public: RSAPublicKey
-    numbers: Mapping[str, str]
-
-
-@frozen(eq=False)
-class KeyRing:
-    """All keys that verify, oldest first; the last one signs."""
-
-    keys: Sequence[SigningKey]
-
-    @property
-    def signing(self) -> SigningKey:
-        """The key that signs."""
-        return self.keys[-1]
-
-    def find(self, key_id: object) -> SigningKey | None:
-        """Give the key of that id."""
-        return next((key for key in self.keys if key.key_id == key_id), None)
-
-    def jwks(self) -> dict[str, object]:
-        """Give the public keys as a JSON Web Key Set (RFC 7517)."""
-        return {
-            "keys": [
-                {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": key.key_id, **key.numbers} for key in self.keys
-            ]
-        }
-
-
 @frozen
 class Claims:
-    """What a token says; times are in seconds since the epoch."""
+    """What a token says, and which key signed it; times are in seconds since the epoch."""
 
     sub: str
     agent_type: str
@@ -80,6 +44,7 @@ class Claims:
     iat: int
     exp: int
     jti: str
+    key_id: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -98,118 +63,6 @@ class Token:
 
     text: str
     claims: Claims
-
-
-class Succession(msgspec.Struct, frozen=True):
-    """Which token follows which; enough, with the signing key, to make the successor again."""
-
-    jti: str
-    successor: str
-    iat: int
-    exp: int
-    root_exp: int
-
-
-class Revocation(msgspec.Struct, frozen=True):
-    """A token that no longer counts; forgotten when it would have ended anyway."""
-
-    jti: str
-    exp: int
-
-
-@define(eq=False)
-class Epoch:
-    """Turns whenever a token may have died before its time; until then, one that was good still is."""
-
-    value: int = 0
-
-    def turn(self) -> None:
-        """Have every token looked at again."""
-        self.value += 1
-
-
-@define(eq=False)
-class TokenBook:
-    """What one project remembers of its tokens."""
-
-    _clock: IReactorTime
-    _ledger: Ledger
-    _epoch: Epoch = field(factory=Epoch)
-    kinds: tuple[str, ...] = ("succession", "revocation")
-    successions: dict[str, Succession] = field(factory=dict)
-    revoked: dict[str, int] = field(factory=dict)
-
-    def follow(self, succession: Succession) -> None:
-        """Write down a successor."""
-        self._forget_ended()
-        self.successions[succession.jti] = succession
-        self._ledger.note("succession", succession)
-
-    def revoke(self, jtis: Iterable[str], exp: int) -> "Deferred[None]":
-        """Write down that tokens are dead; fires when that is on disk."""
-        self._forget_ended()
-        ended = [Revocation(jti, exp) for jti in jtis]
-        self.revoked.update({revocation.jti: exp for revocation in ended})
-        self._epoch.turn()
-        written = [self._ledger.record("revocation", revocation) for revocation in ended]
-        return gatherResults(written, consumeErrors=True).addCallbacks(lambda _: None, _first)
-
-    def line_of(self, jti: str) -> list[str]:
-        """Give a token's id and those of all that followed it."""
-        line = [jti]
-        while (after := self.successions.get(line[-1])) is not None:
-            line.append(after.successor)
-        return line
-
-    def good_until(self, jti: str, exp: float) -> float | None:
-        """Say until when, at least, a token or one that followed it is good; None if none of them is any more.
-
-        :param exp: when the token itself ends.
-        """
-        now = self._clock.seconds()
-        while jti not in self.revoked:
-            if exp > now:
-                return exp
-            after = self.successions.get(jti)
-            if after is None:
-                return None
-            jti, exp = after.successor, after.exp
-        return None
-
-    def _forget_ended(self) -> None:
-        now = self._clock.seconds()
-        # Newest first: whoever has a living descendant stays, so that revoking it reaches that.
-        wanted: set[str] = set()
-        for kept in reversed(self.successions.values()):
-            if max(kept.exp, kept.root_exp) > now or kept.successor in wanted:
-                wanted.add(kept.jti)
-        for jti in [jti for jti in self.successions if jti not in wanted]:
-            del self.successions[jti]
-        for jti in [jti for jti, exp in self.revoked.items() if exp <= now]:
-            del self.revoked[jti]
-
-    def restore(self, kind: str, body: msgspec.Raw) -> None:
-        """Take up a succession or a revocation."""
-        if kind == "succession":
-            kept = msgspec.json.decode(body, type=Succession)
-            self.successions[kept.jti] = kept
-            return
-        ended = msgspec.json.decode(body, type=Revocation)
-        self.revoked[ended.jti] = ended.exp
-        self._epoch.turn()
-
-    def snapshot(self) -> Iterable[Record]:
-        """Give all that is still in force."""
-        self._forget_ended()
-        for kept in self.successions.values():
-            yield "succession", kept
-        for jti, exp in self.revoked.items():
-            yield "revocation", Revocation(jti, exp)
-
-
-def _first(failure: Failure) -> Failure:
-    first = failure.value
-    return first.subFailure if isinstance(first, FirstError) else failure
 
 
 @define(eq=False)
@@ -257,7 +110,20 @@ class TokenAuthority:
             ttl_seconds=ADMIN_SECONDS,
         )
 
-    def _sign(self, claims: Claims) -> Token:
+    def reissue(self, claims: Claims) -> Token:
+        """Make another token for the same holder, as long as that one, from now on, with the key that signs now."""
+        now = math.floor(self._clock.seconds())
+        return self._sign(evolve(claims, iat=now, exp=now + claims.exp - claims.iat, jti=self._new_id()))
+
+    def use(self, keys: KeyRing) -> None:
+        """Sign and verify with these keys from now on; tokens of others are dead."""
+        self.keys = keys
+        self._verified.clear()
+        self.epoch.turn()
+
+    def _sign(self, claims: Claims, key: SigningKey | None = None) -> Token:
+        key = key or self.keys.signing
+        claims = evolve(claims, key_id=key.key_id)
         # The order is fixed: RS256 is deterministic, so a successor can be made again, byte for byte.
         payload: dict[str, Any] = {
             "iss": ISSUER,
@@ -272,7 +138,6 @@ class TokenAuthority:
             "exp": claims.exp,
             "jti": claims.jti,
         }
-        key = self.keys.signing
         return Token(jwt.encode(payload, key.private, algorithm="RS256", headers={"kid": key.key_id}), claims)
 
     def verify(self, text: bytes) -> Claims:
@@ -297,6 +162,11 @@ class TokenAuthority:
             return TokenExpired(
                 "This token has expired. A spawned agent finds its newest token in the file JWT_TOKEN_FILE; "
                 "others ask for one with 'cco token issue' or, in time, POST /api/tokens/refresh."
+            )
+        if self.keys.find(claims.key_id) is None:
+            return TokenRevoked(
+                "The key that signed this token was revoked. A spawned agent finds a new token in the file "
+                "JWT_TOKEN_FILE; others ask the admin: 'cco token issue'."
             )
         book = self._book_of(claims.project_id)
         if book is None:
@@ -344,9 +214,9 @@ class TokenAuthority:
                 "The token is not a valid one of this sidecar: send 'Authorization: Bearer <token>' as 'cco token' "
                 "prints it, whole and unchanged."
             ) from error
-        return self._claims(payload)
+        return self._claims(payload, key.key_id)
 
-    def _claims(self, payload: Mapping[str, Any]) -> Claims:
+    def _claims(self, payload: Mapping[str, Any], key_id: str) -> Claims:
         texts = [payload[name] for name in ("sub", "agent_type", "project_id", "issue_id", "jti")]
         times = [payload[name] for name in ("iat", "nbf", "exp")]
         permissions = payload["permissions"]
@@ -363,7 +233,7 @@ class TokenAuthority:
         if times[1] > self._clock.seconds() + 1:
             raise Unauthenticated("The token is not valid yet: check the clock.")
         sub, agent_type, project_id, issue_id, jti = texts
-        return Claims(sub, agent_type, project_id, issue_id, frozenset(permissions), times[0], times[2], jti)
+        return Claims(sub, agent_type, project_id, issue_id, frozenset(permissions), times[0], times[2], jti, key_id)
 
     def successor(self, claims: Claims) -> Token:
         """Give the one token that follows this one: as often as asked, the same (a lost answer strands nobody)."""
@@ -374,9 +244,11 @@ class TokenAuthority:
         if kept is None:
             now = math.floor(self._clock.seconds())
             # A token that was issued short stays short.
-            kept = Succession(claims.jti, self._new_id(), now, now + claims.exp - claims.iat, claims.exp)
+            ends = now + claims.exp - claims.iat
+            kept = Succession(claims.jti, self._new_id(), now, ends, claims.exp, self.keys.signing.key_id)
             book.follow(kept)
-        return self._sign(evolve(claims, jti=kept.successor, iat=kept.iat, exp=kept.exp))
+        key = self.keys.find(kept.key_id)  # if it was revoked, the one that signs now
+        return self._sign(evolve(claims, jti=kept.successor, iat=kept.iat, exp=kept.exp), key)
 
     def renewed_at(self, claims: Claims) -> float:
         """Say from when on a token ends so soon that its holder should be given the next."""

@@ -17,11 +17,15 @@ MOST_WAITING = 16_384
 
 @define(eq=False)
 class Accounts:
-    """Hands each entry to the measurements and to the access log."""
+    """Hands each entry to the measurements and to the access log.
+
+    :param told: hears of each answer that an agent was given.
+    """
 
     _clock: IReactorTime
     _measurements: Measurements
     _log: AccessLog
+    _told: Callable[[Entry], None] = lambda _: None
     _waiting: deque[Callable[[], Entry]] = field(factory=deque)
     _counted: deque[Entry] = field(factory=deque)  # but not logged yet; they come before those that wait
     _call: IDelayedCall | None = None
@@ -55,6 +59,8 @@ class Accounts:
             entry = waiting.popleft()()
             answered(entry.route, entry.status, entry.at, entry.seconds)
             counted.append(entry)
+            if entry.agent is not None:
+                self._told(entry)
 
     def _hand_over(self, most: int) -> None:
         counted = self._counted

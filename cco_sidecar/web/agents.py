@@ -52,6 +52,7 @@ class SpawnAnswer(msgspec.Struct):
     status: str
     spawned: bool
     queued: bool
+    queued_because: str | None
     process_id: int | None
     context_injected: bool
     status_url: str
@@ -73,6 +74,15 @@ class AgentLine(msgspec.Struct):
     exit_code: int | None
     result_id: str | None
     usage: dict[str, float] | None
+    parent: str
+    restarts: int
+    condition: str | None
+    condition_since: str | None
+    reason: str | None
+    queued_because: str | None
+    last_request_at: str | None
+    last_heartbeat_at: str | None
+    log_tail: str | None
 
 
 class AgentsAnswer(msgspec.Struct):
@@ -185,6 +195,7 @@ class AgentsAPI:
             status=agent.status,
             spawned=agent.status != QUEUED,
             queued=agent.status == QUEUED,
+            queued_because=self._agents.why_waits(agent.agent_id),
             process_id=agent.process_id,
             context_injected=self._has_context(agent.agent_id),
             status_url=f"{url}/status",
@@ -202,11 +213,11 @@ class AgentsAPI:
         if query.issue is not None:
             identifier(query.issue, "issue")
         found = self._agents.listing(call.project.id, query.status, query.type, query.issue, query.limit)
-        return Reply(AgentsAnswer([_line(agent) for agent in found]))
+        return Reply(AgentsAnswer([self._line(agent) for agent in found]))
 
     async def show(self, call: Call[ProjectQuery, None]) -> Reply:
         """Show one agent."""
-        return Reply(_line(self._agents.get(call.project.id, call.path["agent_id"])))
+        return Reply(self._line(self._agents.get(call.project.id, call.path["agent_id"])))
 
     async def logs(self, call: Call[LogsQuery, None]) -> Reply:
         """Give what an agent wrote."""
@@ -237,14 +248,17 @@ class AgentsAPI:
         agent_id = call.path["agent_id"]
         if not call.holder.is_admin and call.holder.sub != agent_id:
             raise Foreign("An agent speaks for itself alone.")
-        return Reply(HeartbeatAnswer(agent_id, rfc3339(self._clock.seconds())))
+        now = self._clock.seconds()
+        if call.holder.sub == agent_id:
+            self._agents.signs.beat(agent_id, now)
+        return Reply(HeartbeatAnswer(agent_id, rfc3339(now)))
 
     async def kill(self, call: Call[KillQuery, None]) -> Reply:
         """End an agent with all its descendants; answers when it is gone."""
         agent = self._owned(call)
         audit(call.request, "agent killed", target=agent.agent_id)
         grace = 0 if call.query.force else call.query.timeout_seconds
-        return Reply(_line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
+        return Reply(self._line(await self._agents.kill(agent.project_id, agent.agent_id, grace)))
 
     def _owned(self, call: Call[Any, None]) -> Agent:
         """Give the agent, if the holder is it, or spawned it, or is the admin."""
@@ -252,6 +266,35 @@ class AgentsAPI:
         if call.holder.is_admin or call.holder.sub in {agent.agent_id, agent.parent}:
             return agent
         raise Foreign(f"Only '{agent.agent_id}' itself, the agent that spawned it, and the admin may do this.")
+
+    def _line(self, agent: Agent) -> AgentLine:
+        signs = self._agents.signs.of(agent.agent_id)
+        return AgentLine(
+            agent_id=agent.agent_id,
+            agent_type=agent.agent_type,
+            issue_id=agent.issue_id,
+            project_id=agent.project_id,
+            status=agent.status,
+            process_id=agent.process_id,
+            started_at=_time(agent.started_at),
+            ended_at=_time(agent.ended_at),
+            exit_code=agent.exit_code,
+            result_id=agent.result_id,
+            usage=agent.usage,
+            parent=agent.parent,
+            restarts=agent.restarts,
+            condition=agent.condition or None,
+            condition_since=_time(agent.condition_at),
+            reason=agent.reason or None,
+            queued_because=self._agents.why_waits(agent.agent_id),
+            last_request_at=None if signs is None else _time(signs.asked_at),
+            last_heartbeat_at=None if signs is None else _time(signs.beat_at),
+            log_tail=agent.log_tail or None,
+        )
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)
 
 
 def known_runner(name: str | None, runners: Collection[str], default: str) -> str:
@@ -271,19 +314,3 @@ def known_runner(name: str | None, runners: Collection[str], default: str) -> st
 
 def _task_of(kind: AgentType) -> str:
     return kind.role or f"Work on this issue as {kind.name}."
-
-
-def _line(agent: Agent) -> AgentLine:
-    return AgentLine(
-        agent_id=agent.agent_id,
-        agent_type=agent.agent_type,
-        issue_id=agent.issue_id,
-        project_id=agent.project_id,
-        status=agent.status,
-        process_id=agent.process_id,
-        started_at=None if agent.started_at is None else rfc3339(agent.started_at),
-        ended_at=None if agent.ended_at is None else rfc3339(agent.ended_at),
-        exit_code=agent.exit_code,
-        result_id=agent.result_id,
-        usage=agent.usage,
-    )

@@ -58,6 +58,7 @@ STATUS: dict[type[Refusal], tuple[int, str]] = {
     errors.TokenExpired: (401, "unauthorized"),
     errors.TokenRevoked: (401, "unauthorized"),
     errors.PermissionMissing: (403, "forbidden"),
+    errors.SpawnTooDeep: (403, "forbidden"),
     errors.Foreign: (403, "forbidden"),
     errors.ForeignPublisher: (403, "forbidden"),
     errors.HostRefused: (403, "forbidden"),

@@ -122,6 +122,7 @@ class Hot:
         self._caller = caller
         self._allowance = allowance
         self._arrived = answering.clock.seconds()
+        answering.gate.agents.signs.heard(caller.claims.sub, self._arrived)
         self.request_id = caller.request_id or answering.new_request_id()
         self.successor: str | None = None
 

@@ -24,6 +24,7 @@ from cco_sidecar.web import (
     events,
     issue_answers,
     issues,
+    keys,
     openapi,
     replays,
     results,
@@ -50,6 +51,7 @@ class APIs:
     context: context.ContextAPI
     events: events.EventsAPI
     issues: issues.IssuesAPI
+    keys: keys.KeysAPI
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
@@ -75,6 +77,8 @@ def route_table(api: APIs) -> Sequence[Route]:
               answer=tokens.RefreshAnswer),
         Route("DELETE", "/api/tokens/<jti>", api.tokens.revoke, "Revoke a token and its successors.", ADMIN_ONLY,
               answer=tokens.RevokeAnswer),
+        Route("POST", "/api/keys/rotate", api.keys.rotate, "Sign tokens with a new key.", ADMIN_ONLY,
+              body=keys.RotateRequest, answer=keys.RotateAnswer),
         Route("GET", "/.well-known/jwks.json", api.tokens.jwks, "The keys that sign tokens.", OPEN,
               query=NoQuery, answer=tokens.KeySet),
 
@@ -234,6 +238,7 @@ def _unrouted(request: SidecarRequest, error: HTTPException, pipeline: Pipeline)
         try:
             claims = pipeline.gate.authenticate(request)
             pipeline.gate.limit(request, claims)
+            pipeline.gate.renew(request, claims)
         except Refusal as refusal:
             return refusal
     method = request.method.decode("ascii", "replace")

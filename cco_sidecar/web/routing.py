@@ -179,6 +179,7 @@ class Gate:
             raise Unauthenticated("The Authorization header must be 'Bearer <token>'; 'cco token' prints the admin's.")
         claims = self.tokens.verify(token.strip().encode("utf-8", "replace"))
         request.agent = claims.sub
+        self.agents.signs.heard(claims.sub, request.arrived)
         return claims
 
     def _how_to_authenticate(self, request: SidecarRequest) -> str:

@@ -16,6 +16,7 @@ from cco_sidecar.errors import InvalidBody, TokenRevoked
 from cco_sidecar.web.codec import Reply
 from cco_sidecar.web.routing import Call, NoQuery, ProjectQuery, audit
 
+MOST_TTL_SECONDS = 86_400
 RESERVED_AGENTS = frozenset({ADMIN, "sidecar"})
 
 
@@ -27,7 +28,7 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
     project_id: str | None = None
     agent_id: str | None = None
     permissions: Annotated[list[str], Meta(max_length=16)] | None = None
-    ttl_seconds: Annotated[int, Meta(ge=1, le=86400)] | None = None
+    ttl_seconds: Annotated[int, Meta(ge=1, le=MOST_TTL_SECONDS)] | None = None
 
 
 class TokenAnswer(msgspec.Struct):

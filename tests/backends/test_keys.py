@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cco_sidecar.backends.keys import load_keys
-from cco_sidecar.core.tokens import KeyRing
+from cco_sidecar.backends import keys
+from cco_sidecar.backends.keys import add_key, load_keys, replace_keys
+from cco_sidecar.core.keyring import KeyRing
 
 
 def pem_of(private: "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey", password: bytes | None = None) -> bytes:
@@ -127,3 +128,57 @@ def test_other_keys(tmp_path: Path, kind: str) -> None:
     (directory / "x.pem").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.pem holds no"):
         load_keys(directory)
+
+
+def test_add_key(tmp_path: Path) -> None:
+    """A key that was added signs, also after a restart; the one before is kept until its tokens are over."""
+    directory = tmp_path / "keys"
+    first = load_keys(directory, 0.0)
+    second = add_key(directory, first, 100.0)
+    third = add_key(directory, second, 200.0)
+    assert [key.until for key in third.keys] == [100.0, 200.0, None]
+    found = load_keys(directory, 99.0)
+    assert [(key.key_id, key.until) for key in found.keys] == [(key.key_id, key.until) for key in third.keys]
+    assert found.signing.key_id == third.signing.key_id
+    later = load_keys(directory, 150.0)
+    assert [key.key_id for key in later.keys] == [key.key_id for key in third.keys[1:]]
+    assert len(list(directory.glob("*.pem"))) == 2
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_replace_keys(tmp_path: Path) -> None:
+    """After a revocation there is one key, and no file of another."""
+    directory = tmp_path / "keys"
+    before = add_key(directory, load_keys(directory), 1e12)
+    after = replace_keys(directory)
+    assert len(after.keys) == 1
+    assert before.find(after.signing.key_id) is None
+    assert [key.key_id for key in load_keys(directory).keys] == [after.signing.key_id]
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that cannot be written changes nothing: the old one signs, for ever."""
+    directory = tmp_path / "keys"
+    ring = load_keys(directory)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "write_private", full)
+        for change in (lambda: add_key(directory, ring, 5.0), lambda: replace_keys(directory)):
+            with pytest.raises(OSError, match="No space"):
+                change()
+    found = load_keys(directory, 10.0)
+    assert [(key.key_id, key.until) for key in found.keys] == [(ring.signing.key_id, None)]
+
+
+def test_crash_between(tmp_path: Path) -> None:
+    """Notes about the end of a key that still signs are not believed, nor are notes that are none."""
+    directory = tmp_path / "keys"
+    ring = load_keys(directory)
+    (directory / "ends.json").write_text(json.dumps({ring.signing.key_id: 5.0}))
+    assert load_keys(directory, 10.0).signing.until is None
+    for text in ("[]", "{", '{"x": "y"}'):
+        (directory / "ends.json").write_text(text)
+        assert load_keys(directory, 10.0).signing.key_id == ring.signing.key_id

@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
-from cco_sidecar.backends.agents import shim, states
+from cco_sidecar.backends.agents import states
 from cco_sidecar.backends.agents.launcher import AgentLauncher, IAgentReactor
+from cco_sidecar.backends.agents.shim import processes
 from cco_sidecar.errors import SpawnFailed
 from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder
 
@@ -71,7 +72,7 @@ async def until(true: Callable[[], object], what: str) -> None:
 
 
 def gone(*pids: int) -> bool:
-    return all(shim.process(pid) is None for pid in pids)
+    return all(processes.find(pid) is None for pid in pids)
 
 
 @pytest_twisted.async_yield_fixture
@@ -105,7 +106,7 @@ async def test_end(lab: Lab) -> None:
 async def test_identities(lab: Lab) -> None:
     """The agent's own process is named, and the shim is its parent."""
     launched = await lab.launch("sleep", "30")
-    agent, watcher = shim.process(launched.agent.pid), shim.process(launched.shim.pid)
+    agent, watcher = processes.find(launched.agent.pid), processes.find(launched.shim.pid)
     assert agent is not None
     assert watcher is not None
     assert agent.parent == watcher.pid
@@ -175,8 +176,9 @@ async def test_stop(lab: Lab, grace: float, exit_code: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_harder_stop(lab: Lab) -> None:
     """A stop without grace overtakes one with; both fire."""
-    await lab.launch("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
-    await deferLater(REACTOR, 0)
+    ready = lab.directory / "ready"
+    await lab.launch("sh", "-c", f"trap '' TERM; : > {ready}; while :; do sleep 0.1; done")
+    await until(ready.exists, "it ignores SIGTERM")  # before, that would end it
     first = lab.launcher.stop("a1", 60.0)
     await lab.launcher.stop("a1", 0)
     await first
@@ -209,7 +211,7 @@ async def test_killed_shim(lab: Lab) -> None:
     os.kill(launched.shim.pid, signal.SIGKILL)
     await until(lambda: lab.ends, "the end")
     assert [how.exit_code for _, how in lab.ends] == [None]
-    left = [shim.process(pid) for pid in (launched.agent.pid, int(ready.read_text()))]
+    left = [processes.find(pid) for pid in (launched.agent.pid, int(ready.read_text()))]
     assert [each for each in left if each is not None and each.state != b"Z"] == []  # init may be slow to reap
 
 
@@ -264,7 +266,7 @@ async def test_reused_pid(lab: Lab) -> None:
     await until(lambda: lab.ends, "the end")
     assert [(agent_id, how.exit_code) for agent_id, how in lab.ends] == [("a1", None)]
     assert not gone(launched.agent.pid, launched.shim.pid)
-    assert shim.process(launched.agent.pid) is not None
+    assert processes.find(launched.agent.pid) is not None
 
 
 @pytest_twisted.ensureDeferred
@@ -274,7 +276,7 @@ async def test_other_boot(lab: Lab) -> None:
     lab.adopt(evolve(launched, shim=evolve(launched.shim, boot_id="another")), "a1")
     await until(lambda: lab.ends, "the end")
     assert [how.exit_code for _, how in lab.ends] == [None]
-    assert shim.process(launched.agent.pid) is not None
+    assert processes.find(launched.agent.pid) is not None
 
 
 @pytest_twisted.ensureDeferred
@@ -294,8 +296,9 @@ async def test_forget(lab: Lab) -> None:
     await until(lambda: lab.ends, "the end")
     with pytest.raises(SpawnFailed, match="File exists"):
         await lab.launch("true")
-    lab.launcher.forget("a1")
-    await until(lambda: not lab.state_path().exists(), "the removal")
+    await lab.launcher.forget("a1")
+    assert list((lab.directory / "run").iterdir()) == []
+    await lab.launch("true")
 
 
 @pytest_twisted.ensureDeferred
@@ -315,6 +318,7 @@ async def test_stale_notes(lab: Lab) -> None:
     for path in (old, lab.state_path()):
         os.utime(path, (0, 0))
     await lab.restart()
+    lab.launcher.tidy()
     await until(lambda: not old.exists(), "the removal")
     assert states.read_state(lab.state_path()) is not None
     lab.adopt(launched)

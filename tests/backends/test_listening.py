@@ -7,14 +7,17 @@ from contextlib import closing
 import psutil
 import pytest
 
-from cco_sidecar.backends.listening import PortError, bind, is_loopback, served_names
+from cco_sidecar.backends.listening import PortError, bind, is_loopback, listen, served_names
 
 
 def test_any_free_port() -> None:
-    """Port 0 is any free one; the socket listens and never blocks."""
+    """Port 0 is any free one; the socket never blocks, and lets nobody in before it is told to."""
     with closing(bind("127.0.0.1", 0)) as listener:
         assert listener.getsockname()[1] > 0
         assert listener.getblocking() is False
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(listener.getsockname())
+        listen(listener, "127.0.0.1")
         with closing(socket.create_connection(listener.getsockname())):
             pass
 
@@ -22,6 +25,7 @@ def test_any_free_port() -> None:
 def test_taken() -> None:
     """A taken port names the process that has it, and what to do."""
     with closing(bind("127.0.0.1", 0)) as listener:
+        listen(listener, "127.0.0.1")
         port = listener.getsockname()[1]
         with pytest.raises(PortError) as refused:
             bind("127.0.0.1", port)
@@ -37,8 +41,20 @@ def test_taken_by_nobody_we_see(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError("not ours to see")
 
     monkeypatch.setattr(psutil, "net_connections", hidden)
-    with closing(bind("127.0.0.1", 0)) as listener, pytest.raises(PortError, match="another process has it"):
-        bind("127.0.0.1", listener.getsockname()[1])
+    with closing(bind("127.0.0.1", 0)) as listener:
+        listen(listener, "127.0.0.1")
+        with pytest.raises(PortError, match="another process has it"):
+            bind("127.0.0.1", listener.getsockname()[1])
+
+
+def test_taken_at_the_same_time() -> None:
+    """Of two that took a port while nobody listened, the later one is told so when it would listen."""
+    with closing(bind("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with closing(bind("127.0.0.1", port)) as second:
+            listen(first, "127.0.0.1")
+            with pytest.raises(PortError, match=f"--port {port} is taken: process {os.getpid()} "):
+                listen(second, "127.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])

@@ -10,11 +10,15 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
+from cco_sidecar.core.agent_care import AgentCare, Patience
+from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_rows import Agent, SpawnOrder
-from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.errors import Refusal, SpawnFailed
-from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, LaunchOrder, ProcessIdentity
+from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, LaunchOrder, Look, ProcessIdentity
 
 
 @implementer(IJournal)
@@ -67,6 +71,7 @@ class FakeLauncher:
     stops: list[tuple[str, float]] = field(factory=list)
     forgotten: list[str] = field(factory=list)
     found: dict[str, Launched] = field(factory=dict)
+    looks: dict[str, Look] = field(factory=dict)
     ended: dict[str, Callable[[str, Ended], None]] = field(factory=dict)
     starting: "dict[str, Deferred[Launched]]" = field(factory=dict)
     stopping: "dict[str, list[Deferred[None]]]" = field(factory=dict)
@@ -97,6 +102,13 @@ class FakeLauncher:
     def find(self, agent_id: str) -> "Deferred[Launched | None]":
         return succeed(self.found.get(agent_id))
 
+    def forget(self, agent_id: str) -> "Deferred[None]":
+        self.forgotten.append(agent_id)
+        return succeed(None)
+
+    def look(self, agent_id: str) -> "Deferred[Look | None]":
+        return succeed(self.looks.get(agent_id))
+
     def end(self, agent_id: str, exit_code: int | None, at: float = 100.0, timed_out: bool = False) -> None:
         """Let the process end."""
         self.ended.pop(agent_id)(agent_id, Ended(exit_code, at, timed_out))
@@ -114,6 +126,10 @@ class House:
 
     places: int = 2
     queue: int = 1_000
+    caps: Mapping[str, int] = field(factory=dict)
+    per_minute: int = 0
+    depth: int = 0
+    patience: Patience = field(factory=lambda: Patience(60, 900, 1800, 100))
     journal: MemoryJournal = field(factory=MemoryJournal)
     launcher: FakeLauncher = field(factory=FakeLauncher)
     clock: Clock = field(factory=Clock)
@@ -123,7 +139,9 @@ class House:
     unprepared: Refusal | Exception | None = None
     unpublished: Refusal | None = None
     numbers: "count[int]" = field(factory=lambda: count(1))
+    parked: set[str] = field(factory=set)
     agents: Agents = field(init=False)
+    care: AgentCare = field(init=False)
     ledger: Ledger = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -132,28 +150,60 @@ class House:
             prepare=self._prepare,
             announce=self._announce,
             gone=lambda agent: self.steps.append(f"gone {agent.agent_id}"),
-            find=self.launcher.find,
-            forget=self.launcher.forgotten.append,
+            log_tail=lambda agent_id: succeed(f"the last line of {agent_id}"),
         )
         self.ledger = Ledger(self.journal)
-        admission = Admission(self.places, self.queue)
-        self.agents = Agents(self.clock, lambda: f"a{next(self.numbers)}", self.launcher, admission, hooks)
+        loops = CrashLoops(3, 1, 300, lambda: 0.0)
+        admission = Admission(self.places, self.queue, self.caps, self.per_minute, loops.held_until)
+        self.agents = Agents(
+            lambda: None,
+            self.clock,
+            lambda: f"a{next(self.numbers)}",
+            self.launcher,
+            admission,
+            hooks,
+            AllSigns(),
+            loops,
+            self.depth,
+        )
         self.agents.add_project("p", self.ledger)
+        self.care = AgentCare(
+            self.clock,
+            self.agents,
+            lambda _: self.patience,
+            self.launcher.look,
+            lambda agent: agent.agent_id in self.parked,
+        )
 
     def restart(self, snapshot: bool = False) -> "House":
         """Recover into a new house, from the records or from a snapshot of the state."""
         records = list(self.ledger.snapshot()) if snapshot else list(self.journal.records)
-        house = House(self.places, self.queue, MemoryJournal(records), clock=self.clock, numbers=self.numbers)
+        house = House(
+            self.places,
+            self.queue,
+            self.caps,
+            self.per_minute,
+            self.depth,
+            self.patience,
+            MemoryJournal(records),
+            clock=self.clock,
+            numbers=self.numbers,
+        )
         for record in records:
             house.ledger.restore(record)
         return house
 
     def spawn(self, priority: str = "normal", **more: object) -> list[object]:
         """Spawn, and give a list that gets the agent, or the refusal."""
-        values: dict[str, object] = {"agent_type": "python-specialist", "issue_id": "i", "task": "do it", **more}
+        values: dict[str, object] = {
+            "agent_type": "python-specialist",
+            "issue_id": "i",
+            "task": "do it",
+            "parent": "admin",
+            **more,
+        }
         order = SpawnOrder(
             project_id="p",
-            parent="admin",
             runner="demo",
             timeout_seconds=60.0,
             priority=priority,

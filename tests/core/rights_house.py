@@ -24,7 +24,8 @@ from cco_sidecar.core.tasks.news import TaskNews
 from cco_sidecar.core.tasks.task import NOTHING, Priority, Task
 from cco_sidecar.core.tasks.tasks import NewTask, Tasks
 from cco_sidecar.core.tenure import Holder, Tenure
-from cco_sidecar.core.tokens import ADMIN, TokenBook
+from cco_sidecar.core.token_book import TokenBook
+from cco_sidecar.core.tokens import ADMIN
 from cco_sidecar.core.wheel import TICK_SECONDS, TimerWheel
 from cco_sidecar.errors import Refusal, TokenRevoked
 from tests.fakes import START, MemoryJournal, numbered

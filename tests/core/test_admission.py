@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cco_sidecar.core.admission import PRIORITIES, Admission
+from cco_sidecar.core.admission import PRIORITIES, Admission, Applicant
 from cco_sidecar.errors import TooManyRequests
 
 
@@ -13,9 +13,9 @@ def test_full_queue() -> None:
     admission = Admission(1, 1)
     for name in ("a", "b"):
         admission.reserve()
-        admission.enter(name, "normal")
+        admission.enter(Applicant(name), "normal")
         admission.release()
-        admission.admit()
+        admission.admit(0.0)
     with pytest.raises(TooManyRequests) as refused:
         admission.reserve()
     assert refused.value.retry_after > 0
@@ -37,13 +37,74 @@ def test_reservations_count() -> None:
 def test_more_inside_than_places() -> None:
     """Agents found again after the cap was lowered keep their places; nobody enters until there is room."""
     admission = Admission(1)
-    admission.occupy("x")
-    admission.occupy("y")
-    admission.enter("a", "high")
+    admission.occupy(Applicant("x"))
+    admission.occupy(Applicant("y"))
+    admission.enter(Applicant("a"), "high")
     admission.leave("x")
-    assert admission.admit() is None
+    assert admission.admit(0.0) is None
     admission.leave("y")
-    assert admission.admit() == "a"
+    assert admission.admit(0.0) == "a"
+
+
+def enter(admission: Admission, *names: str, priority: str = "normal", group: str = "type") -> None:
+    """Queue up members of the group that their first letter names."""
+    for name in names:
+        admission.enter(Applicant(name, ((group, name[0]),)), priority)
+
+
+def admitted(admission: Admission, now: float = 0.0) -> list[str]:
+    found = []
+    while (name := admission.admit(now)) is not None:
+        found.append(name)
+    return found
+
+
+def test_caps() -> None:
+    """Of one group only so many are inside; those behind them pass, and they come when one of theirs has left."""
+    admission = Admission(5, caps={"type": 2, "parent": 0})
+    enter(admission, "a1", "a2", "a3", "b1")
+    enter(admission, "a4", priority="high")
+    enter(admission, "c1", "c2", "c3", group="parent", priority="low")
+    assert admitted(admission) == ["a4", "a1", "b1", "c1", "c2"]
+    assert admission.why_waits("a2", 0.0) == "all 5 places are taken"
+    admission.leave("c1")
+    assert admission.why_waits("a2", 0.0) == "2 agents of its type 'a' run already"
+    assert admission.next_at(0.0) == 0.0  # c3 may
+    assert admitted(admission) == ["c3"]
+    admission.leave("b1")
+    assert (admitted(admission), admission.next_at(0.0)) == ([], None)
+    admission.leave("a4")
+    assert admitted(admission) == ["a2"]
+    assert admission.why_waits("a2", 0.0) is None
+
+
+def test_starts_per_minute() -> None:
+    """As many as there are places start at once, then one after the other."""
+    admission = Admission(3, per_minute=60)
+    enter(admission, *(f"a{number}" for number in range(9)))
+    assert admitted(admission) == ["a0", "a1", "a2"]
+    for name in ("a0", "a1", "a2"):
+        admission.leave(name)
+    assert admission.why_waits("a3", 0.0) == "at most 60 agents start in a minute"
+    assert admission.next_at(0.0) == 1.0
+    assert admitted(admission, 0.9) == []
+    assert admitted(admission, 1.0) == ["a3"]
+    assert admitted(admission, 0.0) == []  # a clock set back
+    assert admitted(admission, 3.0) == ["a4", "a5"]
+
+
+def test_held() -> None:
+    """Another try of what is held back waits; others pass it."""
+    held = {"x": 5.0}
+    admission = Admission(3, held_until=lambda what: held.get(what, 0.0))
+    admission.enter(Applicant("a", attempt_at="x"), "high")
+    admission.enter(Applicant("b", attempt_at="y"), "low")
+    assert admitted(admission, 1.0) == ["b"]
+    assert admission.next_at(1.0) == 5.0
+    why = admission.why_waits("a", 1.0)
+    assert why is not None
+    assert why.endswith("it waits 4 s more")
+    assert admitted(admission, 5.0) == ["a"]
 
 
 class AdmissionModel(RuleBasedStateMachine):
@@ -60,7 +121,7 @@ class AdmissionModel(RuleBasedStateMachine):
     def enter(self, priority: str) -> None:
         self.number += 1
         name = f"a{self.number}"
-        self.admission.enter(name, priority)
+        self.admission.enter(Applicant(name), priority)
         self.waiting.append((PRIORITIES.index(priority), self.number, name))
 
     @rule()
@@ -71,7 +132,7 @@ class AdmissionModel(RuleBasedStateMachine):
             self.waiting.remove(first)
             expected = first[2]
             self.inside.append(expected)
-        assert self.admission.admit() == expected
+        assert self.admission.admit(0.0) == expected
 
     @precondition(lambda self: self.inside)
     @rule(data=st.data())

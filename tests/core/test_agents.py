@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cco_sidecar.core.agent_rows import Agent, AgentRows
-from cco_sidecar.errors import EventLogUnavailable, NotFound, SpawnFailed, StorageFull, TooManyRequests
+from cco_sidecar.errors import EventLogUnavailable, NotFound, SpawnFailed, SpawnTooDeep, StorageFull, TooManyRequests
 from tests.conftest import LoggedFailures
 from tests.core.agents_fakes import NO_PROGRAM, House, launched
 
@@ -63,9 +63,24 @@ def test_starting_is_durable() -> None:
     house.spawn()
     assert len(house.launcher.orders) == 1
     next_house = house.restart()
+    next_house.launcher.found["a1"] = launched(1)
     next_house.agents.readopt()
     assert next_house.launcher.orders == []
-    assert next_house.status("a1") == "lost"
+    assert next_house.status("a1") == "running"
+
+
+def test_never_started() -> None:
+    """An agent whose start was recorded, but never came so far, as the launcher knows, starts now, once."""
+    house = House(places=1)
+    house.launcher.held = True
+    house.spawn("low")
+    house.spawn("high")
+    after = house.restart()
+    after.agents.readopt()
+    assert [order.agent_id for order in after.launcher.orders] == ["a1"]
+    assert (after.status("a1"), after.status("a2")) == ("running", "queued")
+    after.launcher.end("a1", 0)
+    assert [order.agent_id for order in after.launcher.orders] == ["a1", "a2"]
 
 
 def test_spawn_refused() -> None:
@@ -127,6 +142,50 @@ def test_queue() -> None:
         assert house.status(ending) == "running"
         house.launcher.end(ending, 0)
     assert [order.agent_id for order in house.launcher.orders] == ["a1", "a4", "a3", "a5", "a2"]
+
+
+def test_depth() -> None:
+    """The tree of agents that agents spawned has so many storeys, also after a restart; people begin at the top."""
+    house = House(places=10, depth=3)
+    for parent in ("admin", "a1", "a2"):
+        house.spawn(parent=parent)
+    (refusal,) = house.spawn(parent="a3")
+    assert isinstance(refusal, SpawnTooDeep)
+    assert refusal.details == {"depth": 4, "max_depth": 3}
+    after = house.restart()
+    after.agents.readopt()
+    assert isinstance(after.spawn(parent="a3")[0], SpawnTooDeep)
+    assert [after.agents.get("p", each).depth for each in ("a1", "a2", "a3")] == [1, 2, 3]
+    (child,) = after.spawn(parent="token-by-hand")
+    assert isinstance(child, Agent)
+    assert child.depth == 2
+
+
+def test_children_of_one() -> None:
+    """An agent has so many children at once; the admin has as many as there are places."""
+    house = House(places=10, caps={"parent": 2})
+    for parent in ("admin", "a1", "a1", "a1", "admin", "admin"):
+        house.spawn(parent=parent)
+    assert [house.status(f"a{number}") for number in range(1, 7)] == ["running"] * 3 + ["queued"] + ["running"] * 2
+    assert house.agents.why_waits("a4") == "2 agents of its parent 'a1' run already"
+    after = house.restart()
+    after.agents.readopt()
+    assert after.status("a4") == "queued"
+    after.launcher.end("a2", 0)
+    assert after.status("a4") == "running"
+
+
+def test_paced_starts() -> None:
+    """Those who may start later do so without anybody asking again."""
+    house = House(places=2, per_minute=60)
+    for number in (1, 2, 3):
+        house.spawn()
+        if number < 3:
+            house.launcher.end(f"a{number}", 0)
+    assert house.status("a3") == "queued"
+    house.clock.advance(1.0)
+    assert house.status("a3") == "running"
+    assert house.clock.getDelayedCalls() == []
 
 
 def test_queue_bound() -> None:

@@ -9,7 +9,8 @@ from cco_sidecar.core.claims import claims as module
 from cco_sidecar.core.claims import queue
 from cco_sidecar.core.claims.entry import ClaimRecord
 from cco_sidecar.core.events.waiting import MOST_PER_AGENT
-from cco_sidecar.core.tokens import ADMIN, Succession
+from cco_sidecar.core.token_book import Succession
+from cco_sidecar.core.tokens import ADMIN
 from cco_sidecar.errors import (
     Claimed,
     Foreign,

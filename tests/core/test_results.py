@@ -16,7 +16,7 @@ from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.results import Accepted, Report, Results
 from cco_sidecar.core.tasks import tasks as tasks_module
-from cco_sidecar.core.tokens import TokenBook
+from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.workflows.definition import NextAgent
 from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import EventLogUnavailable, StorageFull

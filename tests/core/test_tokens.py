@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from cco_sidecar.core.keyring import KeyRing, SigningKey
 from cco_sidecar.core.ledger import Ledger
-from cco_sidecar.core.tokens import LONGEST_SECONDS, KeyRing, SigningKey, Token, TokenAuthority, TokenBook
+from cco_sidecar.core.token_book import TokenBook
+from cco_sidecar.core.tokens import LONGEST_SECONDS, Token, TokenAuthority
 from cco_sidecar.errors import NotFound, StorageFull, TokenExpired, TokenRevoked, Unauthenticated
 from tests.fakes import START, MemoryJournal, numbered, outcome
 
@@ -493,3 +495,54 @@ def test_revoke_before_the_disk() -> None:
     assert seen == []
     office.journal.write()
     assert seen == [None]
+
+
+# Keys that change
+
+
+def rotated(office: Office, key: SigningKey, until: float) -> None:
+    office.authority.use(office.authority.keys.followed_by(key, until))
+
+
+def test_rotation() -> None:
+    """A new key signs at once; what the old one signed is good, and a successor stays what it was given as."""
+    office = Office(keys=KeyRing((OLD,)))
+    token, renewed = office.issue(), office.issue()
+    successor = office.successor(renewed)
+    rotated(office, KEY, START + 7_200)
+    assert jwt.get_unverified_header(office.issue().text)["kid"] == "key"
+    assert jwt.get_unverified_header(office.successor(token).text)["kid"] == "key"
+    assert office.successor(renewed) == successor
+    for each in (token, renewed, successor):
+        assert office.verify(each) == each.claims.jti
+    assert [key["kid"] for key in office.authority.keys.jwks()["keys"]] == ["old", "key"]  # type: ignore[attr-defined]  # a list of dicts
+    assert office.authority.keys.without_ended(START + 7_199).find("old") is not None
+    assert office.authority.keys.without_ended(START + 7_200).find("old") is None
+    rotated(office, STRANGER, START + 9_000)
+    assert [key.until for key in office.authority.keys.keys] == [START + 7_200, START + 9_000, None]
+
+
+def test_revoked_key() -> None:
+    """What a revoked key signed is dead, also where it was verified before, and its successors with it."""
+    office = Office(keys=KeyRing((OLD,)))
+    token = office.issue()
+    successor = office.successor(token)
+    standing = office.authority.standing(office.authority.verify(token.text.encode()))
+    assert standing.refusal() is None
+    office.authority.use(KeyRing((KEY,)))
+    assert isinstance(standing.refusal(), TokenRevoked)
+    for dead in (token, successor):
+        with pytest.raises(Unauthenticated):
+            office.verify(dead)
+    again = office.authority.reissue(token.claims)
+    assert office.authority.verify(again.text.encode()) == again.claims
+    assert (again.claims.sub, again.claims.exp) == (token.claims.sub, token.claims.exp)
+    assert again.claims.jti != token.claims.jti
+
+
+def test_admin_of_a_revoked_key() -> None:
+    """The admin's tokens are no exception."""
+    office = Office(keys=KeyRing((OLD,)))
+    claims = office.authority.issue_admin(["read_context"]).claims
+    office.authority.use(KeyRing((KEY,)))
+    assert isinstance(office.authority.refusal_of(claims), TokenRevoked)

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from cco_sidecar.core.admission import Applicant
 from cco_sidecar.core.agent_rows import Agent, SpawnOrder
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.roster import Roster, parse_roster
@@ -299,7 +300,7 @@ def test_bounded() -> None:
 def test_queue_full() -> None:
     """A full queue is waited for; one that stays full is a dead letter and a call for a person."""
     house = house_of(by_type(blocker=("hello",) * 100), places=1, queue=0)
-    house.agents._admission.occupy("somebody")
+    house.agents._admission.occupy(Applicant("somebody"))
     house.start()
     for _ in range(5):
         house.world.clock.advance(10)
@@ -311,7 +312,7 @@ def test_queue_full() -> None:
     assert house.run().status == "done"
 
     house = house_of(places=1, queue=0)
-    house.agents._admission.occupy("somebody")
+    house.agents._admission.occupy(Applicant("somebody"))
     house.start()
     for _ in range(40):
         house.world.clock.advance(10)
@@ -338,7 +339,7 @@ def test_roster_changed() -> None:
     house = house_of(roster=first)
     house.journal.left = None
     house.start(workflow="flow")
-    house.agents._admission.occupy("x")
+    house.agents._admission.occupy(Applicant("x"))
     house = play(house)
     records = house.journal.records
     fired = next(n for n, line in enumerate(records) if b'"Fired"' in line and b'"two"' in line)

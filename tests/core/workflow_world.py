@@ -14,8 +14,11 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
+from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_rows import Agent
-from cco_sidecar.core.agents import AgentHooks, Agents
+from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.event import SIDECAR, Event
 from cco_sidecar.core.events.hub import Draft, EventHub
@@ -28,7 +31,7 @@ from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster, parse_roster
-from cco_sidecar.core.tokens import Epoch, TokenBook
+from cco_sidecar.core.token_book import Epoch, TokenBook
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows.engine import Engine
 from cco_sidecar.core.workflows.judging import Ending
@@ -36,7 +39,7 @@ from cco_sidecar.core.workflows.orders import StartOrder
 from cco_sidecar.core.workflows.run import RUNNING, Attempt, Run
 from cco_sidecar.core.workflows.runs import Runs
 from cco_sidecar.errors import Refusal
-from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, LaunchOrder
+from cco_sidecar.interfaces import Ended, IAgentLauncher, IJournal, Launched, LaunchOrder, Look
 from tests.core.agents_fakes import launched
 from tests.fakes import outcome
 
@@ -128,6 +131,12 @@ class World:
         numbers = {name: number for number, name in enumerate(self.processes, 1)}
         return succeed(launched(numbers[agent_id]) if agent_id in numbers else None)
 
+    def forget(self, agent_id: str) -> "Deferred[None]":
+        return succeed(None)
+
+    def look(self, agent_id: str) -> "Deferred[Look | None]":
+        return succeed(None)
+
     def stop(self, agent_id: str, grace_seconds: float) -> "Deferred[None]":
         self.stopped.append(agent_id)
         self.end(self.processes[agent_id], -15)
@@ -194,11 +203,11 @@ class FlowHouse:
             prepare=self._prepare,
             announce=self._announce,
             gone=lambda agent: None,
-            find=self.world.find,
-            forget=lambda agent_id: None,
+            log_tail=succeed,
         )
         admission = Admission(self.places, self.queue)
-        self.agents = Agents(clock, lambda: "nobody", self.world, admission, hooks)
+        loops = CrashLoops(0, 1, 1, lambda: 0.0)
+        self.agents = Agents(lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops)
         for keeper in (hub, hub.subscriptions, issues, keys, letters, runs, texts, book):
             ledger.join(keeper)
         self.agents.add_project("p", ledger)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 PATIENCE_SECONDS = 20.0
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 
 class Sidecar:
@@ -126,9 +127,11 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=seconds)
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Make a request; gives status and JSON."""
-        headers = dict(self._headers)
+    def call(
+        self, method: str, path: str, body: object = None, more: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Make a request, with more headers if there are any; gives status and JSON."""
+        headers = {**self._headers, **(more or {})}
         text = None
         if body is not None:
             text = json.dumps(body)

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.sidecar_process import Client, Sidecar
-
-CONNECTION_ERRORS = (OSError, http.client.HTTPException)
+from tests.system.sidecar_process import CONNECTION_ERRORS, Client, Sidecar
 
 
 @pytest.fixture

@@ -2,17 +2,25 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from attrs import define, field
 
-from cco_sidecar.backends.agents import shim
+from cco_sidecar.backends.agents.cgroups import delegated_group
+from cco_sidecar.backends.agents.shim import processes, program
+from cco_sidecar.backends.agents.shim.log import Log
+from cco_sidecar.backends.agents.shim.order import encode_order
+from cco_sidecar.backends.agents.states import how_it_ended, look, read_state
+from cco_sidecar.interfaces import Ended
 from tests.system.agent_programs import HOSTILE, PRELUDE
 
 PATIENCE_SECONDS = 30.0
@@ -33,18 +41,22 @@ class Guard:
     directory: Path
     agent_id: str = "a1"
     timeout_seconds: float = 60.0
+    cgroup: bytes = b""
+    limits: list[tuple[int, int, int]] = field(factory=list)
     words: list[str] = field(factory=list)
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def begin(self, command: Sequence[str], directory: Path | None = None) -> None:
         """Give the order, up to where the shim waits to be told to go."""
-        order = shim.encode_order(
+        order = encode_order(
             [os.fsencode(path) for path in (self.state_path, self.stop_path, self.log, directory or self.directory)],
             self.timeout_seconds,
             [os.fsencode(argument) for argument in command],
             [os.fsencode(f"{name}={value}") for name, value in self.environment.items()],
+            cgroup=self.cgroup,
+            limits=self.limits,
         )
-        arguments = [sys.executable, "-I", "-S", shim.__file__, self.agent_id]
+        arguments = [sys.executable, "-I", "-S", program.__file__, self.agent_id]
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
         self.send(b"%d\n" % len(order) + order)
         self.words = self.hear()
@@ -98,7 +110,7 @@ class Guard:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": os.defpath, "PIDS": str(self.pids)}
+        return {"PATH": os.defpath, "PIDS": str(self.pids), "AGENT_ID": self.agent_id}
 
     @property
     def state_path(self) -> Path:
@@ -128,7 +140,7 @@ def marked(directory: Path) -> list[int]:
     """Who, of all processes, has the environment of this test's agents."""
     mark = f"PIDS={directory / 'pids'}".encode()
     found = []
-    for each in shim.processes():
+    for each in processes.alive():
         try:
             environment = Path(f"/proc/{each.pid}/environ").read_bytes()
         except OSError:
@@ -138,20 +150,109 @@ def marked(directory: Path) -> list[int]:
     return found
 
 
+GROUPS = [pytest.param(delegated_group(), id="cgroup"), pytest.param(b"", id="sweep")]
+"""Ends are made with a control group where there can be one, and without: both ways must hold."""
+
+
+@pytest.mark.parametrize("cgroup", GROUPS[0 if delegated_group() else 1 :])
 @pytest.mark.parametrize("grace", [0.0, 0.3])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_nobody_is_left(guard: Guard, name: str, grace: float) -> None:
+def test_nobody_is_left(guard: Guard, name: str, grace: float, cgroup: bytes) -> None:
     """Whatever an agent does, none of its processes is left, not even as a zombie, and soon after the grace."""
+    guard.cgroup = cgroup
+    end_one(guard, name, grace)
+
+
+def end_one(guard: Guard, name: str, grace: float) -> float:
+    """Start a hostile agent, end it, and look whether anything is left of it; gives how long the end took."""
     guard.script(HOSTILE[name])
     until(guard.noted, "the agent runs")
     asked = time.monotonic()
     guard.stop(grace)
     state = guard.over()
-    assert time.monotonic() - asked < grace + 5
+    took = time.monotonic() - asked
+    assert took < grace + 5
     assert state["survivors"] == 0
     assert state["exit_code"] is not None
     assert marked(guard.directory) == []
-    assert [pid for pid in guard.noted() if shim.process(pid) is not None] == []
+    assert [pid for pid in guard.noted() if processes.find(pid) is not None] == []
+    assert bool(state["cgroup"]) == bool(guard.cgroup)
+    assert not guard.cgroup or not Path(str(state["cgroup"])).exists()
+    assert not guard.state_path.with_suffix(".sock").exists()
+    return took
+
+
+@pytest.mark.parametrize("cgroup", GROUPS[0 if delegated_group() else 1 :])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nobody_is_left_without_a_supervisor(guard: Guard, name: str, cgroup: bytes) -> None:
+    """Nor is anybody left when the shim itself is killed: its sidecar finds them, wherever they went."""
+    guard.agent_id = f"orphans-{os.getpid()}"
+    guard.cgroup = cgroup
+    guard.script(HOSTILE[name])
+    until(guard.noted, "the agent runs")
+    state = read_state(guard.state_path)
+    assert state is not None
+    assert state.launched is not None
+    guard.process.kill()
+    guard.process.wait()
+    ended, survivors = how_it_ended(guard.state_path, guard.agent_id, state.launched, 5.0)
+    assert (ended, survivors) == (Ended(None, 5.0), 0)
+    until(lambda: marked(guard.directory) == [], "the dead are gone")
+    assert not state.cgroup or not Path(state.cgroup).exists()
+
+
+@pytest.mark.skipif(not delegated_group(), reason="no control group may be made here")
+def test_no_way_out_of_a_control_group(guard: Guard) -> None:
+    """With a control group even who hides name, session and parents is found when the shim is gone."""
+    guard.cgroup = delegated_group()
+    hidden = "import os, time; open('hidden', 'w').write(str(os.getpid())); time.sleep(60)"
+    guard.script(f"""
+def hide():
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", {hidden!r}], {{}})
+child(lambda: child(hide, leave=True), leave=True)
+stay()
+""")
+    file = guard.directory / "hidden"
+    until(lambda: file.exists() and file.read_text(), "it hides")
+    state = read_state(guard.state_path)
+    assert state is not None
+    assert state.launched is not None
+    guard.process.kill()
+    guard.process.wait()
+    assert how_it_ended(guard.state_path, "a1", state.launched, 5.0)[1] == 0
+    found = processes.find(int(file.read_text()))
+    assert found is None or found.state == b"Z"
+
+
+BARRED = [
+    "ignores SIGTERM",
+    "leaves the group by setsid and a double fork",
+    "starts a session",
+    "forks on SIGTERM",
+    "is stopped",
+    "fills its log",
+    "closes its pipes",
+    "forks a storm under a cap",
+]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("cgroup", GROUPS[0 if delegated_group() else 1 :])
+@pytest.mark.parametrize("name", BARRED)
+def test_two_hundred_kills(tmp_path: Path, name: str, cgroup: bytes) -> None:
+    """200 kills of each hostile child leave nobody, in either way."""
+    took = []
+    for number in range(200):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        guard = Guard(directory, cgroup=cgroup)
+        try:
+            took.append(end_one(guard, name, 0.0 if number % 2 else 0.1))
+        finally:
+            guard.close()
+            shutil.rmtree(directory)
+    sys.stdout.write(f"\n{name}: 200 kills, 0 survivors; slowest {max(took):.2f} s, median {sorted(took)[100]:.3f} s\n")
 
 
 def test_orphans_go_when_the_agent_ends(guard: Guard) -> None:
@@ -313,10 +414,10 @@ def test_sidecar_gone(guard: Guard) -> None:
 def test_reused_pid(guard: Guard) -> None:
     """A process that merely has the pid of one that was to be killed is spared."""
     guard.run(["sleep", "30"])
-    agent = shim.process(int(guard.words[1]))
+    agent = processes.find(int(guard.words[1]))
     assert agent is not None
     agent.started -= 1
-    shim.kill(agent)
+    processes.kill(agent)
     guard.stop(5.0)
     assert guard.over()["exit_code"] == -15
 
@@ -324,7 +425,7 @@ def test_reused_pid(guard: Guard) -> None:
 def test_log_rotates(tmp_path: Path) -> None:
     """The log has a bounded number of bounded files that begin with whole lines, and the newest line is in it."""
     path = tmp_path / "a.log"
-    log = shim.Log(os.fsencode(path), most_bytes=1_000, files=3)
+    log = Log(os.fsencode(path), most_bytes=1_000, files=3)
     for number in range(1_000):
         log.write(b"line %05d\n" % number)
     names = sorted(each.name for each in tmp_path.iterdir())
@@ -340,11 +441,12 @@ def test_log_drops_on_trouble(tmp_path: Path) -> None:
     """A disk that takes nothing costs output, never the agent; what was lost is said when it works again."""
     blocked = tmp_path / "logs"
     blocked.write_text("a file where the directory should be")
-    log = shim.Log(os.fsencode(blocked / "a.log"))
+    log = Log(os.fsencode(blocked / "a.log"))
     log.write(b"lost\n")
     blocked.unlink()
     log.write(b"kept\n")
-    assert (blocked / "a.log").read_text() == "\n[5 bytes of output were dropped: the disk took none]\nkept\n"
+    assert (blocked / "a.log").read_text() == "\n[1 lines (5 bytes) were dropped: the disk took none]\nkept\n"
+    assert (log.dropped_lines, log.dropped_bytes, log.written_bytes) == (1, 5, 5)
 
 
 def test_log_on_full_disk(guard: Guard) -> None:
@@ -373,5 +475,68 @@ def test_idle(guard: Guard) -> None:
     guard.run(["sleep", "1"])
     before = ticks()
     ended = guard.process.pid
-    until(lambda: guard.state()["exit_code"] == 0 or shim.process(ended) is None or ticks() > before + 20, "the end")
+    until(lambda: guard.state()["exit_code"] == 0 or processes.find(ended) is None or ticks() > before + 20, "the end")
     assert guard.state()["exit_code"] == 0
+
+
+def test_answers(guard: Guard) -> None:
+    """A shim says on its socket how its agent is, also below a long path; at the end the socket is gone."""
+    guard.directory = guard.directory / ("d" * 120)
+    guard.directory.mkdir()
+    guard.script("""
+print("one")
+print("two", flush=True)
+child(lambda: [None for _ in range(10_000_000)])
+stay()
+""")
+    path = guard.state_path.with_suffix(".sock")
+    seen = []
+
+    def busy() -> bool:
+        seen.append(look(path))
+        return seen[-1] is not None and seen[-1].output_bytes == 8 and seen[-1].cpu_seconds > 0.05
+
+    until(busy, "an answer")
+    assert seen[-1] is not None
+    assert seen[-1].dropped_lines == 0
+    assert seen[-1].processes in {1, 2}
+    guard.stop(0)
+    guard.over()
+    assert look(path) is None
+    assert not path.exists()
+
+
+def test_limits(guard: Guard) -> None:
+    """An agent has the limits it was given, never more than there are; others are as they were."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    guard.limits = [(resource.RLIMIT_NOFILE, 77, -1), (resource.RLIMIT_CORE, 0, 0), (resource.RLIMIT_FSIZE, 9, 1 << 62)]
+    guard.script("""
+import resource
+print(*(resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)))
+""")
+    guard.over()
+    assert guard.log.read_text().startswith(f"(77, {most}) (0, 0) (9, ")
+
+
+def test_lost_lines_are_noted(guard: Guard) -> None:
+    """How many lines a full disk cost is in the state file."""
+    guard.log.parent.mkdir()
+    guard.log.symlink_to("/dev/full")
+    guard.run(["sh", "-c", "echo one; echo two"])
+    assert guard.over()["dropped_lines"] == 2
+
+
+def test_one_that_gives_up_is_waited_for(guard: Guard, tmp_path: Path) -> None:
+    """A shim whose sidecar died before it said go lets the next one have the agent."""
+    guard.begin(["touch", str(tmp_path / "first")])
+    second = Guard(tmp_path)
+    hanging = guard.process.stdin
+    assert hanging is not None
+    Timer(0.3, hanging.close).start()
+    guard.process.stdin = None
+    second.run(["touch", str(tmp_path / "second")])
+    assert second.words[0] == "started"
+    second.over()
+    second.close()
+    assert not (tmp_path / "first").exists()
+    assert (tmp_path / "second").exists()

@@ -1,6 +1,7 @@
 """Tokens of a test's own making, signed with the sidecar's key as it lies on disk."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -31,7 +32,12 @@ def claims(now: int | None = None, **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
+def key_file(sidecar: Sidecar) -> Path:
+    """Give the file of the key that signs: the newest."""
+    return max((sidecar.settings.home / "keys").glob("*.pem"), key=lambda path: path.stat().st_mtime_ns)
+
+
 def signed(sidecar: Sidecar, header: dict[str, Any] | None = None, **changed: Any) -> str:
     """Sign claims as the sidecar itself would."""
-    [path] = (sidecar.settings.home / "keys").glob("*.pem")
+    path = key_file(sidecar)
     return jwt.encode(claims(**changed), path.read_bytes(), "RS256", {"kid": path.stem, **(header or {})})

@@ -327,6 +327,7 @@ class Sidecar:
 
     def meet(self) -> "Sidecar":
         """Wait until it serves, and take the admin's token; from a client's thread."""
+        until(lambda: self.service._ready, "that it serves")
         self.admin = Client(self, None)
         self.admin.get("/readyz").ok()
         self.admin.token = (self.settings.home / "admin-token").read_text().strip()

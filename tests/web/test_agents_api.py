@@ -12,12 +12,13 @@ import pytest
 from tests.web.sidecar import RUNNERS, TIME, Client, Sidecar, unique, until
 
 SPAWN_ANSWER = {
-    "agent_id", "agent_type", "issue_id", "status", "spawned", "queued", "process_id", "context_injected",
-    "status_url", "webhook_url", "timestamp",
+    "agent_id", "agent_type", "issue_id", "status", "spawned", "queued", "queued_because", "process_id",
+    "context_injected", "status_url", "webhook_url", "timestamp",
 }  # fmt: skip
 AGENT_LINE = {
     "agent_id", "agent_type", "issue_id", "project_id", "status", "process_id", "started_at", "ended_at", "exit_code",
-    "result_id", "usage",
+    "result_id", "usage", "parent", "restarts", "condition", "condition_since", "reason", "queued_because",
+    "last_request_at", "last_heartbeat_at", "log_tail",
 }  # fmt: skip
 
 
@@ -271,6 +272,7 @@ def test_queue(start: Callable[..., Sidecar]) -> None:
     waiting = [spawn(sidecar.admin, "idle", priority=priority) for priority in ("low", "normal", "high", "normal")]
     for answer in waiting:
         assert (answer["status"], answer["queued"], answer["spawned"]) == ("queued", True, False)
+        assert answer["queued_because"] == "all 1 places are taken"
         assert answer["process_id"] is None
     low, normal, high, given_up = (answer["agent_id"] for answer in waiting)
     assert sidecar.admin.delete(f"/api/agents/{given_up}").ok()["status"] == "killed"

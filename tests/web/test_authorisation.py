@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
 from tests.web.conftest import started, stopped
-from tests.web.forging import LONG_AGO, claims, signed
+from tests.web.forging import LONG_AGO, claims, key_file, signed
 from tests.web.sidecar import RUNNERS, Answer, Client, Sidecar, unique
 
 ROUTES: Mapping[str, Route] = {f"{route.method} {route.path}": route for route in route_table(Mock())}
@@ -123,6 +123,7 @@ class Scene:
             "/api/issues/<issue_id>/start": {"runner": "no-such-runner"},
             "/api/webhooks": {"url": "http://127.0.0.1:9/hook", "selection": {}},
             "/api/webhooks/<webhook_id>/redeliver": {},
+            "/api/keys/rotate": {},
             "/api/agents/<agent_id>/checkpoint": {"mark": MARK},
             "/api/claims": {"resource": unique("name:scene")},
             "/api/claims/<claim_id>/renew": {},
@@ -218,6 +219,7 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/tokens": admin_only("201"),
     "POST /api/tokens/refresh": anybody(),
     "DELETE /api/tokens/<jti>": admin_only(),
+    "POST /api/keys/rotate": admin_only(),
     "GET /.well-known/jwks.json": everyone(),
     "POST /api/events/<event_type>": Row(P, "202", "202", "202", "202", "202"),
     "GET /api/events/wait/<types>": anybody(),
@@ -372,7 +374,7 @@ def test_cursors_of_another_project(scene: Callable[[], Scene]) -> None:
 
 
 def _forgeries(sidecar: Sidecar) -> Iterator[tuple[str, str]]:
-    [path] = (sidecar.settings.home / "keys").glob("*.pem")
+    path = key_file(sidecar)
     public = sidecar.service._ground.keys.signing.public
     kid = {"kid": path.stem}
     yield "alg none", jwt.encode(claims(), "", "none", kid)

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.web.sidecar import Answer, Client, Sidecar, Wire, until
+from tests.web.sidecar import Answer, Client, Sidecar, Wire, unique, until
 
 
 def numbers(answer: Any) -> list[int]:
@@ -322,6 +322,20 @@ def test_expired_while_parked(sidecar: Sidecar) -> None:
     sidecar.until_parked(1)
     assert _refusal(parked) == (401, "AUTH_002")
     agent.get("/api/agents").refused(401, "AUTH_002")
+
+
+def test_position_of_an_expired_poll(sidecar: Sidecar) -> None:
+    """A poll that ends with its token moves nothing: with the next token the agent gets what came meanwhile."""
+    agent = sidecar.agent(ttl_seconds=2)
+    kind = unique("kind")
+    agent.wait(kind, timeout=0)
+    other = sidecar.agent(issue_id=agent.issue_id)
+    parked = sidecar.later(agent.get, f"/api/events/wait/{kind}")
+    sidecar.until_parked(1)
+    assert _refusal(parked) == (401, "AUTH_002")
+    event_id = other.publish(kind)["event_id"]
+    renewed = sidecar.agent(agent_id=agent.agent_id, issue_id=agent.issue_id)
+    assert [event["event_id"] for event in renewed.wait(kind, timeout=0)["events"]] == [event_id]
 
 
 # Stopping

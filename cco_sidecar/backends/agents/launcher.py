@@ -20,30 +20,34 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IReadDescriptor,
 )
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from cco_sidecar.backends.agents import shim
+from cco_sidecar.backends.agents.cgroups import delegated_group
+from cco_sidecar.backends.agents.shim import processes, program
+from cco_sidecar.backends.agents.shim.order import encode_order
+from cco_sidecar.backends.agents.shim_start import ShimStart, refusal
 from cco_sidecar.backends.agents.states import (
     find_launched,
     how_it_ended,
     kill_orphans,
+    look,
     open_pidfd,
+    read_state,
+    remove_notes,
     remove_stale,
 )
-from cco_sidecar.errors import SpawnFailed
-from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder, ProcessIdentity
+from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder, Look, ProcessIdentity
 
 START_SECONDS = 15.0
 BACKSTOP_SECONDS = 20.0
 """How long past the grace a shim may take before it is taken for stuck: twice what it gives its own sweep."""
 _STALE_SECONDS = 7 * 86_400.0
-_MOST_WORDS = 4_096
-_STAGES = {"directory": "its working directory", "process": "its process", "shim": "its supervisor"}
+Limits = Sequence[tuple[int, int, int]]
+"""Resource (``resource.RLIMIT_…``), soft and hard limit; -1 leaves the hard one."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,58 +56,6 @@ EndedCallback = Callable[[str, Ended], None]
 
 class IAgentReactor(IReactorProcess, IReactorFDSet, IReactorThreads, IReactorTime):
     """What the launcher asks of a reactor."""
-
-
-class _ShimProtocol(ProcessProtocol):
-    """The start of a shim; once the agent runs, the shim has closed its pipes and is followed by pidfd."""
-
-    def __init__(self, order: bytes, program: str) -> None:
-        self.answer: Deferred[Launched] = Deferred()
-        self._order = order
-        self._program = program
-        self._words = b""
-        self._trouble = b""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(b"%d\n" % len(self._order))
-        self.transport.write(self._order)
-
-    def outReceived(self, data: bytes) -> None:
-        self._words = (self._words + data)[-_MOST_WORDS:]
-        *lines, self._words = self._words.split(b"\n")
-        for line in lines:
-            self._heard(line.decode("ascii", "replace").split())
-
-    def errReceived(self, data: bytes) -> None:
-        self._trouble = (self._trouble + data)[-_MOST_WORDS:]
-
-    def processEnded(self, reason: Failure) -> None:
-        last = self._trouble.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        self._fail(last or f"its supervisor ended: {reason.getErrorMessage()}")
-
-    def _heard(self, words: Sequence[str]) -> None:
-        if words[:1] == ["ready"] and self.transport is not None:
-            self.transport.write(b"go\n")
-        elif words[:1] == ["failed"]:
-            self._fail(self._reason(words[1], int(words[2])))
-        elif words[:1] == ["started"] and not self.answer.called:
-            agent, agent_start, watcher, watcher_start = map(int, words[1:5])
-            boot = words[5]
-            self.answer.callback(
-                Launched(ProcessIdentity(boot, agent, agent_start), ProcessIdentity(boot, watcher, watcher_start))
-            )
-
-    def _reason(self, stage: str, number: int) -> str:
-        return f"{_STAGES.get(stage, self._program)}: {os.strerror(number)}"
-
-    def _fail(self, why: str) -> None:
-        if not self.answer.called:
-            self.answer.errback(_refusal(why))
-
-
-def _refusal(why: str) -> SpawnFailed:
-    return SpawnFailed(f"The agent could not be started: {why}.", reason=why)
 
 
 @implementer(IReadDescriptor)
@@ -145,13 +97,16 @@ class AgentLauncher(Service):
 
     :param log_directory: gets ``<agent_id>.log``.
     :param state_directory: private (0700) and not for backups: state files of the shims.
+    :param limits: what an agent's processes may use, each.
     """
 
     name = "agents"
     _log = Logger()
 
-    def __init__(self, reactor: IAgentReactor, log_directory: Path, state_directory: Path) -> None:
+    def __init__(self, reactor: IAgentReactor, log_directory: Path, state_directory: Path, limits: Limits = ()) -> None:
         self._reactor = reactor
+        self._limits = list(limits)
+        self._cgroup = b""
         self._log_directory = log_directory
         self._state_directory = state_directory
         self._watches: dict[str, _Watch] = {}
@@ -161,7 +116,11 @@ class AgentLauncher(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._cgroup = delegated_group()
         self._pool.start()
+
+    def tidy(self) -> None:
+        """Remove what crashes left over long ago; after all agents were found again."""
         self._aside(remove_stale, self._state_directory, self._reactor.seconds() - _STALE_SECONDS)
 
     async def stopService(self) -> None:
@@ -192,21 +151,25 @@ class AgentLauncher(Service):
         return waiter
 
     def find(self, agent_id: str) -> "Deferred[Launched | None]":
-        """Fire with the processes of an agent whose start was not recorded, or None: it was and will not be started."""
         return self._in_thread(find_launched, self._state_path(agent_id), agent_id)
 
-    def forget(self, agent_id: str) -> None:
-        """Remove what is on disk about how the agent ended: that is recorded elsewhere by now."""
-        self._aside(self._state_path(agent_id).unlink, missing_ok=True)
+    def forget(self, agent_id: str) -> "Deferred[None]":
+        done = self._in_thread(remove_notes, self._state_path(agent_id))
+        done.addErrback(lambda failure: self._log.failure("notes on {id} could not be removed", failure, id=agent_id))
+        self._keep(done)
+        return done
+
+    def look(self, agent_id: str) -> "Deferred[Look | None]":
+        return self._in_thread(look, self._state_path(agent_id).with_suffix(".sock"))
 
     async def _launch(self, order: LaunchOrder, ended: EndedCallback) -> Launched:
-        protocol = _ShimProtocol(self._encoded(order), order.command[0])
-        arguments = [sys.executable, "-I", "-S", shim.__file__, order.agent_id]
+        protocol = ShimStart(self._encoded(order), order.command[0])
+        arguments = [sys.executable, "-I", "-S", program.__file__, order.agent_id]
         pipes = {0: "w", 1: "r", 2: "r"}
         try:
             transport = self._reactor.spawnProcess(protocol, sys.executable, arguments, env={}, childFDs=pipes)
         except OSError as error:
-            raise _refusal(error.strerror or str(error)) from error
+            raise refusal(error.strerror or str(error)) from error
         deadline = self._reactor.callLater(START_SECONDS, self._too_slow, order.agent_id, protocol, transport)
         try:
             launched = await protocol.answer
@@ -220,30 +183,33 @@ class AgentLauncher(Service):
         state = self._state_path(order.agent_id)
         paths = [state, self._stop_path(order.agent_id), self.log_path(order.agent_id), order.directory]
         try:
-            return shim.encode_order(
+            return encode_order(
                 [os.fsencode(path) for path in paths],
                 order.timeout_seconds,
                 [os.fsencode(argument) for argument in order.command],
                 [os.fsencode(f"{name}={value}") for name, value in order.environment.items()],
+                cgroup=self._cgroup,
+                limits=self._limits,
             )
         except ValueError as error:  # a NUL, or half a surrogate pair
-            raise _refusal(f"its command or environment can't be passed on ({error})") from error
+            raise refusal(f"its command or environment can't be passed on ({error})") from error
 
-    def _too_slow(self, agent_id: str, protocol: _ShimProtocol, transport: IProcessTransport) -> None:
+    def _too_slow(self, agent_id: str, protocol: ShimStart, transport: IProcessTransport) -> None:
         """Give up on a start, for instance on a dead network file system, and leave nothing of it."""
         pid = transport.pid
-        found = None if pid is None else shim.process(pid)
+        found = None if pid is None else processes.find(pid)
         try:
             transport.signalProcess("KILL")
         except ProcessExitedAlready:
             return  # processEnded is on its way
         if found is not None:
-            self._aside(self._clear, agent_id, ProcessIdentity(shim.boot_id(), found.pid, found.started))
-        protocol.answer.errback(_refusal(f"it did not start within {START_SECONDS:g} s"))
+            self._aside(self._clear, agent_id, ProcessIdentity(processes.boot_id(), found.pid, found.started))
+        protocol.answer.errback(refusal(f"it did not start within {START_SECONDS:g} s"))
 
     def _clear(self, agent_id: str, leader: ProcessIdentity) -> None:
-        kill_orphans(agent_id, leader)
-        self._state_path(agent_id).unlink(missing_ok=True)
+        state = read_state(self._state_path(agent_id))
+        kill_orphans(agent_id, leader, "" if state is None else state.cgroup)
+        remove_notes(self._state_path(agent_id))
 
     def _follow(self, watch: _Watch) -> None:
         self._watches[watch.agent_id] = watch

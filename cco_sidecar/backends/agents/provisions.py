@@ -19,6 +19,7 @@ from twisted.python.threadpool import ThreadPool
 from cco_sidecar.backends.agents.runners import Runner, agent_environment
 from cco_sidecar.backends.agents.tokenfiles import context_path, environment_path, token_path
 from cco_sidecar.backends.private import read_private, remove_private, write_private
+from cco_sidecar.core.agent_news import CONDITION_EVENTS
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft
@@ -26,6 +27,7 @@ from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.projects import Projects
 from cco_sidecar.core.results import LIFECYCLE_TOPIC
 from cco_sidecar.core.roster import Roster
+from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import Token, TokenAuthority
 from cco_sidecar.errors import Refusal, SpawnFailed, TokenRevoked
 from cco_sidecar.interfaces import LaunchOrder
@@ -39,7 +41,7 @@ CONTEXT_SECONDS = 5.0
 
 @define(eq=False)
 class Provisions:
-    """Implements `cco_sidecar.core.agents.AgentHooks`; ``gather`` gives an agent's first context."""
+    """Implements `cco_sidecar.core.agent_lives.AgentHooks`; ``gather`` gives an agent's first context."""
 
     _reactor: IReactorFromThreads
     _clock: IReactorTime
@@ -169,6 +171,11 @@ class Provisions:
                     lambda failure: _log.failure("a token file could not be renewed", failure)
                 )
 
+    async def reissue_all(self) -> None:
+        """Give every agent a token of the key that signs now: those that they have are dead."""
+        for agent_id, token in list(self._current.items()):
+            await self._write_token(agent_id, self._tokens.reissue(token.claims))
+
     # A voice
 
     def announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
@@ -179,14 +186,7 @@ class Provisions:
         if agent.created_at <= self._began and self._was_announced(event_type, agent):
             return None
         hub = self._projects.get(agent.project_id).hub
-        data = {
-            "agent_id": agent.agent_id,
-            "agent_type": agent.agent_type,
-            "issue_id": agent.issue_id,
-            "status": agent.status,
-            "exit_code": agent.exit_code,
-            "result_id": agent.result_id,
-        }
+        data = _condition_of(agent) if event_type in CONDITION_EVENTS.values() else _state_of(agent)
         draft = Draft(
             event_type=event_type,
             topic=LIFECYCLE_TOPIC,
@@ -201,8 +201,12 @@ class Provisions:
         """Look for the event: an earlier sidecar may have ended between publishing it and noting that it had."""
         selection = Selection(types=frozenset({event_type}), publisher=SIDECAR, issue_id=agent.issue_id)
         ring = self._projects.get(agent.project_id).hub.ring
+        about = {"agent_id": agent.agent_id}
+        if event_type in CONDITION_EVENTS.values():
+            about["since"] = str(_condition_of(agent)["since"])  # an agent may be stalled more than once
         return any(
-            selection.matches(event) and agent.agent_id in event.fields().texts("agent_id") for event in ring.after(0)
+            selection.matches(event) and all(text in event.fields().texts(name) for name, text in about.items())
+            for event in ring.after(0)
         )
 
     # At the end
@@ -221,3 +225,33 @@ class Provisions:
 
     def _unforeseen(self, failure: Failure) -> None:
         _log.failure("an agent's files could not be removed", failure)
+
+
+def _state_of(agent: Agent) -> dict[str, object]:
+    """Give the data of a lifecycle event (contract section 8); of one that was given up also why, and its log's end."""
+    data: dict[str, object] = {
+        "agent_id": agent.agent_id,
+        "agent_type": agent.agent_type,
+        "issue_id": agent.issue_id,
+        "status": agent.status,
+        "exit_code": agent.exit_code,
+        "result_id": agent.result_id,
+    }
+    if agent.giving_up:
+        data |= {"reason": agent.reason, "log_tail": agent.log_tail}
+    return data
+
+
+def _condition_of(agent: Agent) -> dict[str, object]:
+    """Give the data of an event about what befell a running agent, and what is done about it."""
+    done = "restarted" if agent.restart_due else "given up" if agent.giving_up else "reported"
+    return {
+        "agent_id": agent.agent_id,
+        "agent_type": agent.agent_type,
+        "issue_id": agent.issue_id,
+        "condition": agent.condition,
+        "reason": agent.reason,
+        "since": None if agent.condition_at is None else rfc3339(agent.condition_at),
+        "restarts": agent.restarts,
+        "action": done,
+    }

@@ -69,6 +69,7 @@ _REFUSED_BEGINNINGS = ("LD_", "DYLD_", "PYTHON", "PERL5", "RUBY", "GEM_", "BUNDL
 class _RunnerText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: list[str]
     env: dict[str, str] = {}
+    first_request_seconds: int | None = None
 
 
 @frozen
@@ -76,11 +77,13 @@ class Runner:
     """A program that agents run as.
 
     :param command: arguments, with placeholders such as ``{task}``; ``{{task}}`` is ``{task}`` itself.
+    :param first_request_seconds: until its agent's first request, 0 for ever; None as the settings have it.
     """
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(factory=dict)
+    first_request_seconds: int | None = None
 
     def expand(self, values: Mapping[str, str]) -> list[str]:
         """Fill in the placeholders, each argument by itself and without a shell.
@@ -129,7 +132,7 @@ def _parse_runner(name: str, body: object) -> Runner:
             raise ValueError(f"runner {name!r}: env has {variable!r}, which can't be an environment variable")
         if variable in _OWN:
             raise ValueError(f"runner {name!r}: env has {variable}, which the sidecar sets itself")
-    return Runner(name, tuple(text.command), dict(text.env))
+    return Runner(name, tuple(text.command), dict(text.env), text.first_request_seconds)
 
 
 def _check_placeholders(name: str, argument: str) -> None:

@@ -408,6 +408,14 @@ class Claims:
             else:
                 self._turn_away(entry, refusal)
 
+    def end_refused(self) -> None:
+        """Turn those away who wait under tokens that are no good any more."""
+        for entry in list(self._queue):
+            if not entry.is_over and entry.parked is not None and not entry.is_held:
+                refusal = entry.parked.reader.refused()
+                if refusal is not None:
+                    self._turn_away(entry, refusal)
+
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """End the claims that hang on tokens which were revoked."""
         ended = frozenset(token_ids)

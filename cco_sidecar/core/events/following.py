@@ -231,6 +231,13 @@ class Followers:
             if follower.reader.token_id in ended:
                 self.end(follower, _why(refusal))
 
+    def end_refused(self) -> None:
+        """End the streams under tokens that are no good any more."""
+        for follower in list(self._all):
+            refusal = follower.reader.refused()
+            if refusal is not None:
+                self.end(follower, _why(refusal))
+
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End the streams of an agent that is gone."""
         for follower in list(self._all):

@@ -358,6 +358,13 @@ class EventHub:
             if waiter.reader.token_id in ended:
                 self.waiters.refuse(waiter, refusal)
 
+    def end_refused(self) -> None:
+        """End the polls and the streams under tokens that are no good any more."""
+        self.followers.end_refused()
+        self.replays.readers.end_refused()
+        for waiter in self.waiters.parked():
+            self.waiters.can_answer(waiter)
+
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End the polls, the streams and the subscriptions of an agent that is gone."""
         self.followers.end_agent(agent, refusal)

@@ -190,6 +190,13 @@ class ReplayReaders:
             if wait.reader.token_id in ended:
                 self._refuse(replay, wait, refusal)
 
+    def end_refused(self) -> None:
+        """End the waits under tokens that are no good any more."""
+        for replay, wait in list(self._parked.items()):
+            refusal = wait.reader.refused()
+            if refusal is not None:
+                self._refuse(replay, wait, refusal)
+
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End the waits of an agent that is gone; the admin may still read its replays."""
         for replay, wait in list(self._parked.items()):

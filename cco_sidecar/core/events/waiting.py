@@ -166,6 +166,10 @@ class PollRoom:
         """How many polls are parked now."""
         return self._used
 
+    def holds(self, agent: str) -> bool:
+        """Say whether an agent has a parked poll."""
+        return agent in self._of_agent
+
     def enter(self, agent: str | None) -> None:
         """Take a place; the admin is counted, but has no limit of its own.
 

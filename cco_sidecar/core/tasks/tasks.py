@@ -473,6 +473,13 @@ class Tasks:
             task.lost_its_holder = True
             self._due(task)
 
+    def end_refused(self) -> None:
+        """Turn those away who wait under tokens that are no good any more."""
+        for waiting in list(self._waiting):
+            refusal = None if waiting.parked is None else waiting.parked.reader.refused()
+            if refusal is not None and waiting in self._waiting:
+                self._turn_away(waiting, refusal)
+
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """Take the tasks from those who hung on tokens that were revoked."""
         ended = frozenset(token_ids)

@@ -1,0 +1,1 @@
+"""Watches over one agent, as a process of its own; `program` is what runs."""
