@@ -1,6 +1,7 @@
 """Work on several processors: as if it were done in one go, whatever becomes of the forks."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,19 @@ def children() -> set[str]:
     return set(Path("/proc/self/task").joinpath(str(os.getpid()), "children").read_text().split())
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """Whatever becomes of a fork, it is gone afterwards; other tests' processes are their own."""
+    before = children()
+    yield
+    assert children() <= before
+
+
 def test_like_one_after_the_other() -> None:
     """Results come in the order of the items; part of the work is done in another process."""
     found = mapped(lambda item: (item * 2, os.getpid()), list(range(50)), BIG, go_on)
     assert [double for double, _ in found] == [item * 2 for item in range(50)]
     assert len({pid for _, pid in found}) == 2
-    assert not children()
 
 
 def test_little_work_is_done_here() -> None:
@@ -60,7 +68,6 @@ def test_what_forks_fail_at_is_done_here(end: str, monkeypatch: pytest.MonkeyPat
     if end == "no fork":
         monkeypatch.setattr(os, "fork", no_fork)
     assert mapped(work, list(range(50)), BIG, go_on) == list(range(50))
-    assert not children()
 
 
 def test_ended_early() -> None:
@@ -75,4 +82,3 @@ def test_ended_early() -> None:
 
     with pytest.raises(TimeoutError):
         mapped(work, list(range(50)), BIG, check)
-    assert not children()
