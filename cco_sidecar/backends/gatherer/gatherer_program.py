@@ -31,6 +31,7 @@ HEADER = struct.Struct("!II")
 NUMBER = struct.Struct("!Q")
 _NICE = 5  # the sidecar answers first
 _ORDERS_TO_COLLECT = 32
+_IDLE_SECONDS = 1.0
 
 
 class Told(msgspec.Struct):
@@ -109,9 +110,11 @@ def main(arguments: list[str]) -> None:
 
 def _warm_up(connection: socket.socket) -> None:
     """Have the rules' automata made before the first order: they are made as they run, and that takes 0.2 s."""
+    wait = _IDLE_SECONDS  # the start of the sidecar comes first
     for path in Path(cco_sidecar.__file__).parent.rglob("*.py"):
-        if select.select([connection], [], [], 0)[0]:
+        if select.select([connection], [], [], wait)[0]:
             return
+        wait = 0.0
         with suppress(OSError, ValueError):
             redact(path.read_text("utf-8"))
 
