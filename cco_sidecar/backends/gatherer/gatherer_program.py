@@ -21,7 +21,6 @@ from pathlib import Path
 import msgspec
 from attrs import asdict, define, evolve
 
-import cco_sidecar
 from cco_sidecar.backends.gatherer.room import Gathered, Order, Room
 from cco_sidecar.core.secrets.redacting import redact
 from cco_sidecar.errors import ContextFailed
@@ -111,7 +110,7 @@ def main(arguments: list[str]) -> None:
 def _warm_up(connection: socket.socket) -> None:
     """Have the rules' automata made before the first order: they are made as they run, and that takes 0.2 s."""
     wait = _IDLE_SECONDS  # the start of the sidecar comes first
-    for path in Path(cco_sidecar.__file__).parent.rglob("*.py"):
+    for path in Path(__file__).parents[2].rglob("*.py"):
         if select.select([connection], [], [], wait)[0]:
             return
         wait = 0.0
