@@ -210,7 +210,7 @@ class MCPAPI:
         except ProtocolError as error:
             return self._failed(call.request, asked.id, error, asked)
         response = Deferred.fromCoroutine(self._called(call, asked, tool, params.arguments))
-        if response.called or not _takes_streams(call.request):
+        if response.called or not tool.may_wait or not _takes_streams(call.request):
             found: dict[str, object] = await response
             return Reply(found)
         waiting = Waiting(self._clock, asked.progress_token, response)

@@ -158,7 +158,7 @@ def _spawn_agent(claims: Claims, given: Arguments) -> Placed:
 
 @frozen
 class Tool:
-    """A tool: ``properties`` are its arguments as JSON Schema, ``place`` says where they go."""
+    """A tool: ``properties`` are its arguments as JSON Schema, ``place`` says where they go; one that ``may_wait`` gives signs of life."""
 
     name: str
     says: str
@@ -167,6 +167,7 @@ class Tool:
     needs: tuple[str, ...] = ()
     permission: str | None = None
     is_reading: bool = False
+    may_wait: bool = False
 
     def described(self) -> dict[str, object]:
         """Give what a client is told of it."""
@@ -239,6 +240,7 @@ TOOLS = (
         _wait_for_event,
         needs=("event_type",),
         is_reading=True,
+        may_wait=True,
     ),
     Tool(
         "list_events",
@@ -294,6 +296,7 @@ TOOLS = (
             "release": _text("Id of a claim."),
         },
         _claim,
+        may_wait=True,
     ),
     Tool(
         "checkpoint",
