@@ -81,7 +81,10 @@ class Bridge:
             self._cancel(shown)
             return
         self._places.acquire()  # a client that sends without end waits here
-        thread = threading.Thread(target=self._carry, args=(line, shown), daemon=True)
+        pool = Pool(self._identity.place.server)
+        key = _key(shown["id"]) if shown.get("id") is not None else f"notification {id(pool)}"
+        self._under_way[key] = pool
+        thread = threading.Thread(target=self._carry, args=(line, shown, key, pool), daemon=True)
         self._threads.add(thread)
         thread.start()
 
@@ -92,11 +95,8 @@ class Bridge:
         if pool is not None:
             pool.close()
 
-    def _carry(self, line: bytes, message: Mapping[str, Any]) -> None:
+    def _carry(self, line: bytes, message: Mapping[str, Any], key: str, pool: Pool) -> None:
         request_id = message.get("id")
-        pool = Pool(self._identity.place.server)
-        key = _key(request_id) if request_id is not None else f"notification {id(pool)}"
-        self._under_way[key] = pool
         try:
             self._ask(pool, line, message)
         except (Refused, click.ClickException) as error:
@@ -170,8 +170,8 @@ class Bridge:
         except (ValueError, RecursionError):
             raise Refused("What answered is not the sidecar: its answer is not JSON.") from None
         if not isinstance(found, dict) or "jsonrpc" not in found:
-            text = found.get("message") if isinstance(found, dict) else None
-            raise Refused(str(text or f"The sidecar answered with status {stream.status}."), found)
+            said = found.get("message") if isinstance(found, dict) else None
+            raise Refused(str(said or f"The sidecar answered with status {stream.status}."), found)
         if message.get("method") == "initialize" and isinstance(found.get("result"), dict):
             self._version = found["result"].get("protocolVersion")
         self._say(body)

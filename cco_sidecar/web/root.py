@@ -197,7 +197,7 @@ def route_table(api: APIs) -> Sequence[Route]:
               body=tasks.GiveBackRequest, answer=tasks.TaskLine),
 
         Route("POST", "/api/mcp", api.mcp.post, "The Model Context Protocol.", ANY_AGENT,
-              body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc),
+              body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc, is_rpc=True),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

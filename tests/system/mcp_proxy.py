@@ -4,7 +4,6 @@ Nothing else is changed, so that what such a program sends (also a foreign Host 
 """
 
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
-from twisted.internet.tcp import Port
 
 MOST_HEAD = 65536
 
@@ -70,7 +69,7 @@ class Door(Factory):
     """Listens on loopback, on a free port."""
 
     def __init__(self, reactor: object, sidecar_port: int, token: str) -> None:
-        self.reactor: "object" = reactor
+        self.reactor: object = reactor
         self.sidecar_port = sidecar_port
         self.token = token
 

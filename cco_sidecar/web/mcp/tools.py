@@ -158,7 +158,10 @@ def _spawn_agent(claims: Claims, given: Arguments) -> Placed:
 
 @frozen
 class Tool:
-    """A tool: ``properties`` are its arguments as JSON Schema, ``place`` says where they go; one that ``may_wait`` gives signs of life."""
+    """A tool: ``properties`` are its arguments as JSON Schema, ``place`` says where they go.
+
+    One that ``may_wait`` gives signs of life meanwhile.
+    """
 
     name: str
     says: str
