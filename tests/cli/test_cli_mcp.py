@@ -59,7 +59,7 @@ def test_streams(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     """Each event of a stream is a line; comments are for the connection alone."""
     beat = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}
     body = f": hello\n\nevent: message\ndata: {json.dumps(beat)}\n\ndata: {json.dumps(PONG)}\n\n".encode()
-    sidecar.on("POST", "/api/mcp", body, **{"Content-Type": "text/event-stream; charset=utf-8"})
+    sidecar.on("POST", "/api/mcp", body, 200, **{"Content-Type": "text/event-stream; charset=utf-8"})
     assert said(cco, PING) == [PONG, beat]
 
 
@@ -71,9 +71,7 @@ def test_refusals(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     assert answer["error"]["data"]["code"] == "RATE_001"
 
 
-def test_a_person_acts_as_an_agent(
-    sidecar: "ScriptedSidecar", cco: "Cco", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_person_acts_as_an_agent(sidecar: "ScriptedSidecar", cco: "Cco", monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token of one's own the admin's gets one; when that ends, another for the same agent."""
     sidecar.on("POST", "/api/tokens", {"token": "first", "agent_id": "a-1"}, 201)
     sidecar.on("POST", "/api/tokens", {"token": "second", "agent_id": "a-1"}, 201)

@@ -60,7 +60,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         pytest.skip("npm is not there: the MCP conformance suite cannot be installed")
     directory = tmp_path_factory.mktemp("npm")
     (directory / "package.json").write_text("{}")
-    options = ["--no-audit", "--no-fund", "--loglevel=error", "--allow-scripts=node"]
+    options = ["--no-audit", "--no-fund", "--loglevel=error"]
     try:
         done = subprocess.run(
             [npm, "install", *options, NODE, SUITE],
@@ -71,7 +71,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if done.returncode:
         pytest.skip(f"npm could not install the MCP conformance suite: {done.stderr[-300:]}")
     modules = directory / "node_modules"
-    return [str(modules / ".bin" / "node"), str(modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")]
+    return [
+        str(modules / ".bin" / "node"),
+        str(modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +133,15 @@ async def _talk(client: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("way", ["legacy", "auto", "stdio"])
 def test_python_sdk(way: str, sidecar: Sidecar, door: str) -> None:
     """The official client lists, calls, waits with signs of life, and reads, in both eras and over stdio."""
-    pytest.importorskip("mcp", reason="the MCP SDK is not there: pip install 'cco-sidecar[test]'")
-    import mcp
-    from mcp.client.stdio import StdioServerParameters
-
+    mcp = pytest.importorskip("mcp", reason="the MCP SDK is not there: pip install 'cco-sidecar[test]'")
+    stdio = pytest.importorskip("mcp.client.stdio")
     server: Any = door
     if way == "stdio":
         environ = {"CCO_TOKEN": sidecar.agent_token("mcp-2"), "CCO_SIDECAR_URL": f"http://127.0.0.1:{sidecar.port}"}
         path = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        server = StdioServerParameters(command=sys.executable, args=["-m", "cco_sidecar", "mcp"], env=environ | path)
+        server = stdio.StdioServerParameters(
+            command=sys.executable, args=["-m", "cco_sidecar", "mcp"], env=environ | path
+        )
     mode: Any = "legacy" if way == "legacy" else "auto"
     got = asyncio.run(_talk(mcp.Client(server, mode=mode)))
     assert {"get_context", "spawn_agent", "wait_for_event"} <= set(got["tools"])
