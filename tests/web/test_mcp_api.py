@@ -279,6 +279,23 @@ def test_resources(sidecar: Sidecar) -> None:
     assert all(one["uri"].startswith("cco://events/") for one in legacy(bare, "resources/list")["resources"])
 
 
+def test_headers_of_the_message_are_not_the_tools(sidecar: Sidecar) -> None:
+    """How the message is to be answered does not change what a tool says; an Idempotency-Key counts for it."""
+    agent = sidecar.agent()
+    event = {"event_type": unique("once"), "topic": "t", "data": 1}
+    asked = [
+        post(agent, "tools/call", {"name": "publish_event", "arguments": event}, Idempotency_Key="k").ok()["result"]
+        for _ in range(2)
+    ]
+    assert asked[0] == asked[1]
+    listing = {"name": "list_events", "arguments": {"type": event["event_type"]}}
+    accept = {"Accept": "application/cloudevents-batch+json", "Accept_Encoding": "gzip", "If_None_Match": "*"}
+    found = post(agent, "tools/call", listing, **accept).ok()["result"]["structuredContent"]
+    assert len(found["events"]) == 1
+    context = post(agent, "tools/call", {"name": "get_context"}, **accept).ok()["result"]
+    assert context["content"][0]["text"].startswith("# Context")
+
+
 def test_a_token_that_ends_ends_the_wait(sidecar: Sidecar) -> None:
     """Whoever waits under a token that is revoked is told, at once."""
     agent = sidecar.agent()
