@@ -83,6 +83,7 @@ from cco_sidecar.web.events import EventsAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.issues import IssuesAPI
 from cco_sidecar.web.keys import KeysAPI
+from cco_sidecar.web.mcp.api import MCPAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
@@ -433,6 +434,7 @@ class Composition:
                 self._ground.url,
             ),
             keys=KeysAPI(self.tokens, self.rotation.rotate),
+            mcp=MCPAPI(reactor, gate),
             replays=ReplaysAPI(),
             results=ResultsAPI(reactor, self.results, self.store, self.projects, roster),
             status=StatusAPI(reactor, gate, sources, self._is_ready, reactor.seconds()),
@@ -443,6 +445,7 @@ class Composition:
         )
         routes = route_table(apis)
         description.of(routes)
+        apis.mcp.of(routes)
         hosts = served_names(settings.host, tuple(settings.allowed_hosts))
         new_request_id = request_ids()
         door = FrontDoor(hosts, frozenset(settings.allowed_origins), new_request_id)

@@ -64,7 +64,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "description": _who(route.access),
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
-        "responses": {str(route.status): _answer(route), "default": _error()},
+        "responses": {str(route.status): _answer(route), "default": _error(route)},
     }
     if route.access.open:
         operation["security"] = []
@@ -105,9 +105,13 @@ def _content(forms: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {"schema": schema} for name, schema in zip(forms, schemas, strict=True)}
 
 
-def _error() -> dict[str, Any]:
+def _error(route: Route) -> dict[str, Any]:
     codes = ", ".join(sorted({kind.code for kind in STATUS}))
-    return {"description": f"Refused: {codes}.", "content": _content({JSON_TYPE: ErrorAnswer})}
+    content = _content({JSON_TYPE: ErrorAnswer})
+    if route.is_rpc:
+        own = _content({JSON_TYPE: route.answer})[JSON_TYPE]["schema"]
+        content[JSON_TYPE]["schema"] = {"anyOf": [content[JSON_TYPE]["schema"], own]}
+    return {"description": f"Refused: {codes}.", "content": content}
 
 
 def _path_parameters(route: Route) -> Iterable[dict[str, Any]]:

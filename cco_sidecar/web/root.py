@@ -34,6 +34,7 @@ from cco_sidecar.web import (
     webhooks,
 )
 from cco_sidecar.web.errors import BadRequest, MethodNotAllowed
+from cco_sidecar.web.mcp import api as mcp
 from cco_sidecar.web.request import SidecarRequest
 from cco_sidecar.web.routing import ADMIN_ONLY, ANY_AGENT, OPEN, Access, NoQuery, Pipeline, Route, optional_body
 
@@ -52,6 +53,7 @@ class APIs:
     events: events.EventsAPI
     issues: issues.IssuesAPI
     keys: keys.KeysAPI
+    mcp: mcp.MCPAPI
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
@@ -193,6 +195,9 @@ def route_table(api: APIs) -> Sequence[Route]:
               body=tasks.CompleteRequest, answer=tasks.TaskLine),
         Route("POST", "/api/tasks/<task_id>/release", api.tasks.release, "Give a task back.", holder,
               body=tasks.GiveBackRequest, answer=tasks.TaskLine),
+
+        Route("POST", "/api/mcp", api.mcp.post, "The Model Context Protocol.", ANY_AGENT,
+              body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc, is_rpc=True),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

@@ -138,6 +138,7 @@ class Route:
     """One line of the route table; ``body`` and ``answer`` are the types of both, for decoding and for OpenAPI.
 
     ``body_forms`` and ``answer_forms`` are other media types, with the type of each; ``read`` knows those of bodies.
+    Where ``is_rpc``, what is wrong with a message is said in an ``answer``, too.
     """
 
     method: str
@@ -154,6 +155,7 @@ class Route:
     read: Callable[[SidecarRequest, "Route", Mapping[str, str]], Any] = plain_body
     body_forms: Mapping[str, Any] = field(factory=dict)
     answer_forms: Mapping[str, Any] = field(factory=dict)
+    is_rpc: bool = False
 
 
 @define(eq=False)
