@@ -30,6 +30,7 @@ NOTHING = Facts(
     checkpoint=None,
     tasks=(),
     claims=(),
+    messages=(),
     results=(),
     unread=Unread((), False),
     others=(),
