@@ -258,7 +258,7 @@ def _message_line(delivery: Delivery) -> str:
     record = delivery.record
     body = msgspec.json.decode(record.body)
     text = body if isinstance(body, str) else msgspec.json.encode(body).decode("utf-8", "replace")
-    said = redact(plain_text(_short(text.encode("utf-8", "replace"))))[0]
+    said = _short(redact(plain_text(text))[0].encode("utf-8", "replace"))
     seen = ", seen and not done" if delivery.state.state == "seen" else ""
     return (
         f"- {record.kind} from {inline_code(record.sender.agent_id)}, {rfc3339(record.sent_at)}{seen} "
