@@ -37,7 +37,7 @@ class MessageRequest(msgspec.Struct, forbid_unknown_fields=True):
     kind: Kind = "info"
     ack: bool = False
     ttl_seconds: Annotated[int, Meta(ge=1, le=MOST_TTL)] = DEFAULT_TTL
-    reply_to: Name | None = None
+    reply_to: str | None = None
     correlation_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 

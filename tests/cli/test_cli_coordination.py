@@ -98,6 +98,10 @@ def test_msg_send(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     assert sidecar.asked[-1].body == {"to": "a", "body": None}
     assert cco("msg", "send", "a").exit_code == 2
     assert cco("msg", "send", "a", "hi", "--json", "1").exit_code == 2
+
+
+def test_msg_send_refused(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """That nobody gets it is a failure that says so."""
     sidecar.refuse("POST", "/api/messages", 409, "MSG_001", "The agent 'a' has ended.")
     found = cco("msg", "send", "a", "hi")
     assert (found.exit_code, "has ended" in found.stderr) == (1, True)

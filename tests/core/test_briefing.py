@@ -100,7 +100,8 @@ def test_markdown_has_all() -> None:
         "You are `a` (t) on `i`", "## Task", "Add a discount.", "## Your checkpoint", '"next_step": "round"',
         "## Tasks that you have", "fence 2", "Round prices",
         "to do: To whole cents, never up.", '{"half":true}', "## Your claims", "`src/**`, `name:db`",
-        "## Messages to you", "steer from `b`", "Not now.", "info from `b`", "## Your results", "use a table", "## Events", "`claim_expired`", "## Others", "`b` (tester), completed",
+        "## Messages to you", "steer from `b`", "Not now.", "info from `b`",
+        "## Your results", "use a table", "## Events", "`claim_expired`", "## Others", "`b` (tester), completed",
         "slow", "`c` (t), running",
     ]  # fmt: skip
     places = [text.index(word) for word in words]
