@@ -37,6 +37,12 @@ def bodies(deliveries: list[Delivery]) -> list[Any]:
     return [msgspec.json.decode(one.record.body) for one in deliveries]
 
 
+def watched(deferred: Any) -> list[Any]:
+    """Give a list that has what comes of it, once it has come."""
+    found: list[Any] = outcome(deferred)
+    return found
+
+
 def received(house: RightsHouse, agent: str) -> list[Any]:
     return bodies(result_of(house.receive(agent)))
 
@@ -88,7 +94,7 @@ def test_done(house: RightsHouse) -> None:
     assert (message.state, message.is_open) == ("seen", True)
     assert received(house, "b") == []
     for word in ("done", "seen", "done"):
-        result_of(house.messages.acknowledge("b", message.record.id, word))  # type: ignore[arg-type]
+        result_of(house.messages.acknowledge("b", message.record.id, word))
         assert (message.state, message.is_open) == ("done", False)
 
 
@@ -192,11 +198,11 @@ def test_by_token(house: RightsHouse) -> None:
 def test_revoked(house: RightsHouse) -> None:
     """A token that is revoked ends what was sent to its agent, and its wait."""
     house.messages.people.meet(house.holder("x"))
-    waiting = outcome(house.receive("x", wait=50))
-    other = outcome(house.receive("b", wait=50))
+    waiting = watched(house.receive("x", wait=50))
+    other = watched(house.receive("b", wait=50))
     message = result_of(house.send("a", "issue:i", kind="info"))
     assert len(waiting[0]) == len(other[0]) == 1
-    waiting = outcome(house.receive("x", wait=50))
+    waiting = watched(house.receive("x", wait=50))
     result_of(house.book.revoke(["token of x"], 2**40))
     house.messages.end_tokens(["token of x"], TokenRevoked("Gone."))
     assert isinstance(waiting[0], TokenRevoked)
@@ -229,7 +235,7 @@ def test_death(house: RightsHouse) -> None:
 
 def test_waiting(house: RightsHouse) -> None:
     """Who waits has it at once; who waited first gets it; nothing comes when time is up."""
-    first, second = outcome(house.receive("b", wait=50)), outcome(house.receive("b", wait=50))
+    first, second = watched(house.receive("b", wait=50)), watched(house.receive("b", wait=50))
     result_of(house.send("a", "b"))
     assert bodies(first[0]) == ["hello"]
     assert second == []
@@ -241,7 +247,7 @@ def test_waiting(house: RightsHouse) -> None:
 def test_waiting_for_another_kind(house: RightsHouse) -> None:
     """What is not wanted wakes nobody, and stays."""
     wanted = Looked(agent="b", kind="steer")
-    waiting = outcome(house.messages.receive(house.reader("b"), "b", wanted, 10, 50))
+    waiting = watched(house.messages.receive(house.reader("b"), "b", wanted, 10, 50))
     result_of(house.send("a", "b", "for your information"))
     assert waiting == []
     result_of(house.send("a", "b", "stop", "steer"))
@@ -253,7 +259,7 @@ def test_again_while_waiting(house: RightsHouse) -> None:
     """A message that comes back wakes whoever waits."""
     result_of(house.send("a", "b"))
     assert received(house, "b") == ["hello"]
-    waiting = outcome(house.receive("b", wait=200))
+    waiting = watched(house.receive("b", wait=200))
     house.pass_time(AGAIN_SECONDS)
     assert bodies(waiting[0]) == ["hello"]
 
@@ -261,7 +267,7 @@ def test_again_while_waiting(house: RightsHouse) -> None:
 def test_hanging_up(house: RightsHouse) -> None:
     """Who hangs up has been given nothing."""
     waiting = house.receive("b", wait=50)
-    seen = outcome(waiting)
+    seen = watched(waiting)
     waiting.cancel()
     assert isinstance(seen[0], CancelledError)
     message = result_of(house.send("a", "b"))
@@ -270,22 +276,22 @@ def test_hanging_up(house: RightsHouse) -> None:
 
 def test_ends_of_waits(house: RightsHouse) -> None:
     """A dead token, an agent's end, a drain and a full house each end a wait, or keep it from beginning."""
-    waiting = outcome(house.receive("b", wait=50))
+    waiting = watched(house.receive("b", wait=50))
     house.dead_tokens["token of b"] = GONE
     house.messages.end_refused()
     assert isinstance(waiting[0], TokenRevoked)
-    waiting = outcome(house.receive("b", wait=50))
+    waiting = watched(house.receive("b", wait=50))
     message = result_of(house.send("a", "b"))
     assert isinstance(waiting[0], TokenRevoked)
     assert state(message) == "queued"
-    waiting = outcome(house.receive("c", wait=50))
+    waiting = watched(house.receive("c", wait=50))
     end(house, "c")
     assert isinstance(waiting[0], TokenRevoked)
     house.room._most = 0
     with pytest.raises(TooManyPolls):
         house.receive("a", wait=50)
     house.room._most = 10
-    waiting = outcome(house.receive("a", wait=50))
+    waiting = watched(house.receive("a", wait=50))
     house.messages.drain()
     assert waiting == [[]]
     assert result_of(house.receive("a", wait=50)) == []
@@ -385,19 +391,32 @@ def test_old_ones_go(house: RightsHouse, monkeypatch: pytest.MonkeyPatch) -> Non
 # What lasts
 
 
+def test_many_ends_at_once(house: RightsHouse) -> None:
+    """When time is up for very many, the reactor has its turns in between."""
+    house.started_here |= {f"d{number}" for number in range(200)}
+    result_of(house.send("a", "i", ttl=10))
+    house.clock.rightNow += 10
+    house.messages._wheel._turn()
+    assert house.data("message_dead") == []
+    house.messages._look_at_some()
+    assert len(house.data("message_dead")) == module.ENDS_AT_ONCE
+    house.pass_time(1)
+    assert len(house.data("message_dead")) == 202
+
+
 def test_on_disk_first(house: RightsHouse) -> None:
     """Nobody gets, and nobody has seen, what is not on disk; what is refused was never there."""
     house.journal.held = True
-    sending = outcome(house.send("a", "b"))
+    sending = watched(house.send("a", "b"))
     assert (sending, received(house, "b")) == ([], [])
     house.journal.write()
     message = sending[0]
-    seeing = outcome(house.messages.acknowledge("b", message.record.id, "seen"))
+    seeing = watched(house.messages.acknowledge("b", message.record.id, "seen"))
     assert (seeing, state(message)) == ([], "queued")
     house.journal.refuse(StorageFull("full"))
     assert isinstance(seeing[0], StorageFull)
     assert state(message) == "queued"
-    refused = outcome(house.send("a", "b"))
+    refused = watched(house.send("a", "b"))
     house.journal.refuse(StorageFull("full"))
     assert isinstance(refused[0], StorageFull)
     house.journal.held = False
@@ -408,8 +427,8 @@ def test_seen_in_time(house: RightsHouse) -> None:
     """What was said in time counts, though it is on disk late; so does a reply."""
     one, two = (result_of(house.send("a", "b", ack=True, ttl=10)) for _ in range(2))
     house.journal.held = True
-    outcome(house.messages.acknowledge("b", one.record.id, "done"))
-    outcome(house.send("b", "a", reply_to=two.record.id))
+    watched(house.messages.acknowledge("b", one.record.id, "done"))
+    watched(house.send("b", "a", reply_to=two.record.id))
     house.pass_time(11)
     house.journal.held = False
     house.journal.write()

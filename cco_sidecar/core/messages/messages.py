@@ -5,7 +5,7 @@ tasks, not yesterday's orders. What an agent was offered counts as seen when tha
 offered again after `AGAIN_SECONDS`. What cannot arrive any more, because the agent is gone or time is up, is told.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -40,6 +40,7 @@ MOST_RECIPIENTS = 256
 MOST_OPEN = 10_000
 """How many deliveries of a project may be open."""
 AGAIN_SECONDS = 60
+ENDS_AT_ONCE = 64
 
 
 @frozen
@@ -70,12 +71,12 @@ class Looked:
         """Say whether the delivery is one of them."""
         record = delivery.record
         return (
-            self.state in {None, delivery.state.state}
+            (self.agent is None or self.agent == delivery.holder.agent_id)
+            and (self.sender is None or self.sender == record.sender.agent_id)
+            and (self.state is None or self.state == delivery.state.state)
             and (not self.unread or delivery.is_unread)
-            and self.kind in {None, record.kind}
-            and self.sender in {None, record.sender.agent_id}
-            and self.agent in {None, delivery.holder.agent_id}
-            and self.correlation_id in {None, record.correlation_id}
+            and (self.kind is None or self.kind == record.kind)
+            and (self.correlation_id is None or self.correlation_id == record.correlation_id)
         )
 
 
@@ -106,6 +107,7 @@ class Messages:
     _coming: Counter[str] = field(factory=Counter)  # on their way to the disk, by recipient
     _coming_bytes: int = 0
     _numbered: int = 0
+    _come: deque[Delivery] = field(factory=deque)  # their time has come
     _draining: bool = False
 
     # Sending
@@ -324,7 +326,19 @@ class Messages:
         ends = min(delivery.record.expires_at, until)
         if delivery.state.state == "offered" and delivery.state.again_at is not None:
             ends = min(ends, delivery.state.again_at)
-        delivery.slot = self._wheel.set(delivery, max(0.0, ends - self._clock.seconds()), self._due)
+        delivery.slot = self._wheel.set(delivery, max(0.0, ends - self._clock.seconds()), self._time_has_come)
+
+    def _time_has_come(self, delivery: Delivery) -> None:
+        self._come.append(delivery)
+        if len(self._come) == 1:
+            self._clock.callLater(0, self._look_at_some)
+
+    def _look_at_some(self) -> None:
+        """Look at deliveries whose time has come; of very many, some at a time: each end is written and told."""
+        for _ in range(min(ENDS_AT_ONCE, len(self._come))):
+            self._due(self._come.popleft())
+        if self._come:
+            self._clock.callLater(0, self._look_at_some)
 
     def _due(self, delivery: Delivery) -> None:
         """Look at a delivery whose time may have come: to end, or to be offered again."""
