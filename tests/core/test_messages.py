@@ -129,6 +129,23 @@ def test_order(house: RightsHouse) -> None:
     assert house.messages.unread("b") == 5
 
 
+def test_seen_by_the_next_call(house: RightsHouse) -> None:
+    """What an answer to a call carried is seen when the agent calls again, however late; what it asked for is not."""
+    for body, kind in ((1, "info"), (2, "steer"), (3, "info")):
+        result_of(house.send("a", "b", body, kind))  # type: ignore[arg-type]
+    assert bodies(house.messages.hand_over("b", 2)) == [2, 1]
+    assert house.messages.unread("b") == 3
+    house.pass_time(AGAIN_SECONDS)
+    assert bodies(house.messages.hand_over("b", 2)) == [3]
+    assert [delivery.state.state for delivery in house.messages.inbox("b")] == ["offered"]
+    house = house.restart()
+    assert bodies(house.messages.inbox("b")) == [3]
+    result_of(house.send("a", "b", 4))
+    assert received(house, "b") == [4]
+    assert house.messages.hand_over("b", 2) == []
+    assert bodies(house.messages.inbox("b")) == [4], "a request of its own is no proof"
+
+
 # Whom it reaches
 
 

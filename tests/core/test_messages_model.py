@@ -67,6 +67,13 @@ class MessagesMachine(RuleBasedStateMachine):
         receiving.addCallback(given)
         self.waits.append((agent, receiving, outcome(receiving)))
 
+    @rule(agent=st.sampled_from(AGENTS))
+    def call(self, agent: str) -> None:
+        before = [one for one in self.house.messages.inbox(agent) if one.state.by_call and one.is_unread]
+        found = self.house.messages.hand_over(agent, 3)
+        assert all(one.holder.agent_id == agent and one.state.by_call for one in found)
+        assert not any(one.is_unread for one in before), "it was carried, and the agent has called again"
+
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), word=st.sampled_from(["seen", "done"]))
     def acknowledge(self, data: st.DataObject, word: Any) -> None:

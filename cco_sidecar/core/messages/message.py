@@ -47,6 +47,8 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True):
 
     :param offers: how many times it was given to the agent, each time without proof that it arrived.
     :param again_at: when it is given once more if nothing proves before that it was seen.
+    :param by_call: it was given last in the answer to a hook or a tool call: that the agent calls again proves that it
+        arrived.
     :param reason: why it was never delivered.
     """
 
@@ -56,6 +58,7 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True):
     offers: int = 0
     offered_at: float | None = None
     again_at: float | None = None
+    by_call: bool = False
     seen_at: float | None = None
     ended_at: float | None = None
     reason: str | None = None

@@ -237,7 +237,20 @@ class Messages:
         self._waiting[waiting] = None
         return parked.done
 
-    def _offer(self, waiting: _Waiting) -> list[Delivery]:
+    def hand_over(self, agent: str, most: int) -> list[Delivery]:
+        """Give what the answer to an agent's hook or tool call is to carry.
+
+        That it calls proves that it has seen what the answer before carried.
+        """
+        for delivery in self._room.inbox(agent):
+            if delivery.is_unread and delivery.state.by_call:
+                seen = _further(delivery, "seen", self._clock.seconds())
+                # A crash may lose it: then it is offered once more.
+                self._ledger.note("delivery", seen)
+                self._apply(delivery, seen)
+        return self._offer(_Waiting(agent, Looked(), most), by_call=True)
+
+    def _offer(self, waiting: _Waiting, *, by_call: bool = False) -> list[Delivery]:
         now = self._clock.seconds()
         inbox = [one for one in self._room.inbox(waiting.agent) if waiting.wanted.finds(one)]
         found = [one for one in inbox if one.state.state == "queued" and one.record.expires_at > now][: waiting.most]
@@ -248,6 +261,7 @@ class Messages:
                 offers=delivery.state.offers + 1,
                 offered_at=now,
                 again_at=now + AGAIN_SECONDS,
+                by_call=by_call,
             )
             # A crash may lose it: then it is offered once more.
             self._ledger.note("delivery", state)
