@@ -243,7 +243,7 @@ class Messages:
         That it calls proves that it has seen what the answer before carried.
         """
         for delivery in self._room.inbox(agent):
-            if delivery.is_unread and delivery.state.by_call:
+            if delivery.is_unread and delivery.state.by_call and not delivery.writing:
                 seen = _further(delivery, "seen", self._clock.seconds())
                 # A crash may lose it: then it is offered once more.
                 self._ledger.note("delivery", seen)
@@ -253,7 +253,9 @@ class Messages:
     def _offer(self, waiting: _Waiting, *, by_call: bool = False) -> list[Delivery]:
         now = self._clock.seconds()
         inbox = [one for one in self._room.inbox(waiting.agent) if waiting.wanted.finds(one)]
-        found = [one for one in inbox if one.state.state == "queued" and one.record.expires_at > now][: waiting.most]
+        # One that is being acknowledged at the moment need not be given.
+        queued = [one for one in inbox if one.state.state == "queued" and not one.writing]
+        found = [one for one in queued if one.record.expires_at > now][: waiting.most]
         for delivery in found:
             state = msgspec.structs.replace(
                 delivery.state,
