@@ -174,3 +174,17 @@ def test_a_full_inbox(sidecar: Sidecar) -> None:
     assert full.json["details"]["agents"] == [two.agent_id]
     assert full.headers["Retry-After"] is not None
     assert [line["body"] for line in receive(two)] == list(range(50))
+
+
+def test_an_agent_that_is_killed(sidecar: Sidecar) -> None:
+    """What a spawned agent has not seen when it ends is dead; until then it can be written to by its type, too."""
+    boss = sidecar.agent()
+    asked = {"agent_type": "rust-specialist", "issue_id": boss.issue_id, "runner": "idle"}
+    spawned = boss.post("/api/agents/spawn", asked).ok(201)["agent_id"]
+    made = [send(boss, to) for to in (spawned, f"issue:{boss.issue_id}")]
+    assert [line["agent_id"] for one in made for line in one["deliveries"]] == [spawned] * 2  # type: ignore[attr-defined]
+    boss.delete(f"/api/agents/{spawned}", force="true").ok()
+    for one in made:
+        [delivery] = boss.get(f"/api/messages/{one['id']}").ok()["deliveries"]
+        assert (delivery["state"], delivery["reason"]) == ("dead", f"'{spawned}' has ended")
+    boss.post("/api/messages", {"to": spawned, "body": 1}).refused(409, "MSG_001")
