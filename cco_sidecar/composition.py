@@ -38,7 +38,6 @@ from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
-from cco_sidecar.core.context.secrets import redact as redact_secrets
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
@@ -58,6 +57,7 @@ from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Report, Results
 from cco_sidecar.core.roster import ALL_PERMISSIONS
+from cco_sidecar.core.secrets.redacting import redact as redact_secrets
 from cco_sidecar.core.tasks.news import TaskNews
 from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.tenure import Holder, Tenure

@@ -15,11 +15,11 @@ from cco_sidecar.core.claims.entry import ClaimRecord
 from cco_sidecar.core.context.fitting import encode, fit_list, head_of
 from cco_sidecar.core.context.page import Page, fenced, first_lines, inline_code, one_line, plain_text
 from cco_sidecar.core.context.request import PreviousOutput
-from cco_sidecar.core.context.secrets import redact, redact_value
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.unread import Unread
 from cco_sidecar.core.messages.message import Delivery
+from cco_sidecar.core.secrets.redacting import redact, redact_value
 from cco_sidecar.core.tasks.task import Task
 from cco_sidecar.core.times import rfc3339
 

@@ -85,7 +85,8 @@ class Wire:
         caller = self._callers.get(rest) or self._read_headers(rest)
         if line is None or caller is None or line.is_publish != bool(length) or length == 0:
             return None
-        if key is None and first in self._lines and rest in self._callers:
+        # Polls are told apart by their lines, and are many: for them two look-ups cost less than the room.
+        if key is None and line.is_publish and rest in self._callers:
             return _remember(self._heads, text, _Head(line, caller, length or 0, None))
         return _Head(line, caller, length or 0, key)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cco_sidecar.backends.gatherer import room as room_module
-from cco_sidecar.backends.gatherer import watch
+from cco_sidecar.backends.gatherer import survey as survey_module
+from cco_sidecar.backends.gatherer import texts, watch
 from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.core.context.request import ContextAnswer, ContextRequest
 from tests.backends.test_gatherer import ANY, Gatherings, commit_all, git, put
@@ -166,6 +167,28 @@ def test_edits_within_a_tick(root: Path, gatherings: Gatherings, times: int) -> 
         assert text in [file["content"] for file in body["context"]["relevant_files"]], number
 
 
+def test_clock_that_stands_still(root: Path, gatherings: Gatherings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written within a tick of the clock looks the same to all but a reader: so it is read each time."""
+    monkeypatch.setattr(survey_module, "_identity", lambda _status: "as before")
+    for module in (survey_module, texts):
+        monkeypatch.setattr(module, "is_young", lambda _time: True)
+    for text in ("at = 1\n", "at = 2\n", "at = 3\n"):
+        in_place(root / "untracked.txt", text.encode())
+        contents = [file["content"] for file in gatherings.body(root)["context"]["relevant_files"]]
+        assert text in contents
+
+
+def test_directory_that_is_no_longer_ignored(root: Path, gatherings: Gatherings) -> None:
+    """What belongs to the project since a rule went is watched from then on."""
+    twice(gatherings, root)
+    put(root, ".gitignore", "*.log\n")
+    settle()
+    before = twice(gatherings, root)
+    assert is_ready(gatherings, root)
+    in_place(root / "ignored" / "inside.py", b"SHOWN!")
+    assert gatherings.answer(root).etag != before.etag
+
+
 def test_silence_runs_no_git(root: Path, gatherings: Gatherings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked while nothing happens; also when what is ignored changes, or is read."""
     twice(gatherings, root)
@@ -193,6 +216,7 @@ def test_files_of_several_names_are_asked_about(root: Path, gatherings: Gatherin
     """A file that has another name can be changed there without a word: such a project is looked at each time."""
     other = tmp_path / "other.py"
     other.hardlink_to(root / "app.py")
+    settle()
     before = twice(gatherings, root)
     assert not is_ready(gatherings, root)
     in_place(other, b"CHANGED")

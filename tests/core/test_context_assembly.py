@@ -31,9 +31,9 @@ from cco_sidecar.core.context.project import (
     Unreadable,
 )
 from cco_sidecar.core.context.request import ContextRequest, PreviousOutput
-from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.roster import AgentType, ContextWish
+from cco_sidecar.core.secrets.redacting import redact
 
 LONGEST = "a" * 128
 

@@ -509,14 +509,9 @@ def outcome_of(run: Run) -> object:
     return (
         run.status,
         [(firing.rule, firing.round, len(firing.events)) for firing in run.firings],
-        [(plain(it.agent_id), it.state, it.news, it.counted) for it in run.attempts],
-        [(it.why, it.rule, plain(it.agent_id or "")) for it in run.escalations],
+        [(it.agent_id, it.state, it.news, it.counted) for it in run.attempts],
+        [(it.why, it.rule, it.agent_id) for it in run.escalations],
     )
-
-
-def plain(agent_id: str) -> str:
-    """The name without the number of its life: an agent that a crash kept from starting has another."""
-    return agent_id.partition(".")[0]
 
 
 def check_once(house: FlowHouse) -> None:

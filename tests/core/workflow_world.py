@@ -344,7 +344,7 @@ def flawed(seed: int, share: float = 0.2) -> Callable[[Agent], Sequence[str]]:
     """Give scripts of agents that crash, hang or lie, each with a probability of ``share`` in all."""
 
     def script(agent: Agent) -> Sequence[str]:
-        dice = random.Random(f"{seed} {agent.agent_id.partition('.')[0]}")
+        dice = random.Random(f"{seed} {agent.agent_id}")
         if dice.random() >= share:
             return GOOD
         return dice.choice([

@@ -11,8 +11,8 @@ from cco_sidecar.backends.gatherer.repository import Repository
 from cco_sidecar.core.context.gitsection import SHOWN_COMMITS
 from cco_sidecar.core.context.project import Commit, Footprint
 from cco_sidecar.core.context.redaction import without_userinfo
-from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.terms import message_terms
+from cco_sidecar.core.secrets.redacting import redact
 from cco_sidecar.core.times import rfc3339
 
 LISTING_BYTES = 64 << 20

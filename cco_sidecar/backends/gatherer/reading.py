@@ -25,7 +25,7 @@ from cco_sidecar.core.context.project import (
     Unreadable,
 )
 from cco_sidecar.core.context.redaction import is_secret_name
-from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.secrets.redacting import redact
 
 MOST_CHANGES = 200
 

@@ -21,7 +21,7 @@ from cco_sidecar.core.context.project import (
     Text,
     Unreadable,
 )
-from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.secrets.redacting import redact
 
 FILE_BYTES = 1 << 20
 _LEVEL = 1

@@ -10,9 +10,9 @@ from cco_sidecar.core.context.fitting import Fitted, encode, joined
 from cco_sidecar.core.context.gitsection import git_section
 from cco_sidecar.core.context.project import Project
 from cco_sidecar.core.context.request import ContextRequest
-from cco_sidecar.core.context.secrets import redactions_in
 from cco_sidecar.core.context.sections import metadata_section, omitted_section, results_section, structure_section
 from cco_sidecar.core.context.selection import Selection
+from cco_sidecar.core.secrets.redacting import redactions_in
 from cco_sidecar.core.times import rfc3339
 
 _NUMBER_BYTES = 12

@@ -12,9 +12,9 @@ from cco_sidecar.core.context.fitting import encode, fit_list, shown
 from cco_sidecar.core.context.ignoring import globs, matches_any
 from cco_sidecar.core.context.project import Omission, Project
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest, Inquiry
-from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.selection import EXCLUDED, Selection
 from cco_sidecar.core.context.wishes import Wishes
+from cco_sidecar.core.secrets.redacting import redact
 
 IGNORED = "ignored"
 _FRAME_BYTES = 16_384

@@ -13,9 +13,9 @@ from cco_sidecar.core.context.outline.cutting import Cut, beginning, cut
 from cco_sidecar.core.context.outline.focus import Focus, changed_lines, focused_lines
 from cco_sidecar.core.context.outline.shape import Outliner, lines_of
 from cco_sidecar.core.context.project import TOO_BIG, Omission, Project, ProjectFile, Text, Unreadable
-from cco_sidecar.core.context.secrets import redactions_in
 from cco_sidecar.core.context.selection import Pick
 from cco_sidecar.core.context.tokens import tokens_in
+from cco_sidecar.core.secrets.redacting import redactions_in
 from cco_sidecar.core.times import rfc3339
 
 OUT_OF_BUDGET = "over the budget"

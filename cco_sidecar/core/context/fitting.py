@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from attrs import field, frozen
 
-from cco_sidecar.core.context.secrets import redact_name
+from cco_sidecar.core.secrets.redacting import redact_name
 
 _encode = msgspec.json.Encoder().encode
 

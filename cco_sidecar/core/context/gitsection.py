@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cco_sidecar.core.context.fitting import Fitted, encode, fit_list, head_of, joined, shown
 from cco_sidecar.core.context.project import Change, Commit, GitFacts
-from cco_sidecar.core.context.secrets import redactions_in
+from cco_sidecar.core.secrets.redacting import redactions_in
 
 SHOWN_COMMITS = 20
 

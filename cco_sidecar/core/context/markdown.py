@@ -19,9 +19,9 @@ from cco_sidecar.core.context.languages import UNKNOWN, language_of
 from cco_sidecar.core.context.page import Page, byte_size, fenced, first_lines, inline_code, one_line, plain_text
 from cco_sidecar.core.context.project import Change, Commit, GitFacts, Project
 from cco_sidecar.core.context.request import MOST_BYTES, ContextRequest
-from cco_sidecar.core.context.secrets import redact
 from cco_sidecar.core.context.selection import Pick, Selection
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN, LEAST_TOKENS
+from cco_sidecar.core.secrets.redacting import redact
 
 LEAST_BYTES = LEAST_TOKENS * BYTES_PER_TOKEN
 _LEAST_SOURCE = 65_536

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cco_sidecar.core.context.fitting import Fitted, FittedList, decoded, encode, fit_list, joined, shown, tail_of
 from cco_sidecar.core.context.project import Omission, Project
 from cco_sidecar.core.context.request import PreviousOutput
-from cco_sidecar.core.context.secrets import redact_value, redactions_in
+from cco_sidecar.core.secrets.redacting import redact_value, redactions_in
 
 LISTED_OMISSIONS = 500
 _WORTH_CUTTING = 64

@@ -17,7 +17,6 @@ from cco_sidecar.core.workflows.run import (
     FINAL,
     MOST_AGENTS,
     MOST_ERROR,
-    MOST_LIVES,
     RUNNING,
     Begun,
     Effect,
@@ -26,7 +25,6 @@ from cco_sidecar.core.workflows.run import (
     Fired,
     Heard,
     Joined,
-    Replaced,
     Reported,
     Retried,
     Run,
@@ -95,9 +93,6 @@ def after_end(run: Run, workflow: Workflow, ending: Ending, details: str, at: fl
     if attempt is None or run.status in FINAL or attempt not in run.live:
         return ()
     turn = _Turn(run, at)
-    if ending.unstarted and attempt.life < MOST_LIVES:
-        turn.add(Replaced(attempt.agent_id))
-        return tuple(turn.effects)
     reason = failure(workflow, attempt, ending)
     if not reason:
         turn.add(Settled(attempt.agent_id, completed=True, error=oddity(attempt, ending)))

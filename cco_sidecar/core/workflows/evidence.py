@@ -7,7 +7,7 @@ from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from cco_sidecar.core.context.secrets import redact
+from cco_sidecar.core.secrets.redacting import redact
 from cco_sidecar.core.workflows.judging import Ending
 from cco_sidecar.core.workflows.run import Attempt
 from cco_sidecar.errors import Refusal

@@ -13,20 +13,18 @@ ENDINGS = frozenset({"agent_completed", "agent_failed"})
 
 @frozen
 class Ending:
-    """How an agent's process ended; ``unstarted`` says that a sidecar died before there was one."""
+    """How an agent's process ended."""
 
     agent_id: str
     status: str
     exit_code: int | None
     timed_out: bool = False
     result_id: str | None = None
-    unstarted: bool = False
 
     @classmethod
     def of(cls, agent: Agent) -> "Ending":
         """Take it from the registry."""
-        unstarted = agent.status == LOST and agent.launched is None
-        return cls(agent.agent_id, agent.status, agent.exit_code, agent.timed_out, agent.result_id, unstarted)
+        return cls(agent.agent_id, agent.status, agent.exit_code, agent.timed_out, agent.result_id)
 
 
 class _EndingData(msgspec.Struct):

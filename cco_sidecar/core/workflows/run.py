@@ -19,7 +19,6 @@ MOST_AGENTS = 256
 """How many agents a run may start, retries included, whatever its rules say."""
 MOST_ESCALATIONS = 64
 MOST_NEWS = 16
-MOST_LIVES = 20
 MOST_ERROR = 4_000
 
 Why = Literal["failed", "rounds", "agents", "spawn", "stuck", "workflow"]
@@ -38,10 +37,9 @@ class Firing(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """An agent that a firing asked for: place ``index`` of the firing, ``number`` counts the tries for it from 1.
 
-    ``life`` counts the agents of one try: a sidecar that dies while it starts one leaves it unstarted, which is no
-    fault of the agent's. ``state`` is ``running`` (from the record on, before the process), ``completed``, ``failed``
-    or ``stopped``; ``error`` says why it failed, or what was odd. ``news`` are the events that it published;
-    ``counted`` says that a rule took one.
+    ``state`` is ``running`` (from the record on, before the process), ``completed``, ``failed`` or ``stopped``;
+    ``error`` says why it failed, or what was odd. ``news`` are the events that it published; ``counted`` says that a
+    rule took one.
     """
 
     agent_id: str
@@ -49,7 +47,6 @@ class Attempt(msgspec.Struct, frozen=True):
     firing: int
     index: int
     number: int
-    life: int = 1
     state: str = RUNNING
     error: str = ""
     news: tuple[str, ...] = ()
@@ -177,12 +174,6 @@ class Retried(msgspec.Struct, frozen=True, tag=True):
     agent_id: str
 
 
-class Replaced(msgspec.Struct, frozen=True, tag=True):
-    """An agent of the run was never started: another one takes its name's place, in the same try."""
-
-    agent_id: str
-
-
 class Escalated(msgspec.Struct, frozen=True, tag=True):
     """A person has to look at something."""
 
@@ -206,7 +197,7 @@ class Told(msgspec.Struct, frozen=True, tag=True):
     key: str
 
 
-Effect = Begun | Joined | Fired | Heard | Reported | Settled | Retried | Replaced | Escalated | Finished | Told
+Effect = Begun | Joined | Fired | Heard | Reported | Settled | Retried | Escalated | Finished | Told
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -277,7 +268,7 @@ def _finished(run: Run, status: str, at: float) -> Run:
     return replace(run, status=status, ended_at=at, attempts=attempts)
 
 
-def _of_agent(run: Run, effect: Heard | Reported | Settled | Retried | Replaced) -> Run:
+def _of_agent(run: Run, effect: Heard | Reported | Settled | Retried) -> Run:
     attempt = run.attempt(effect.agent_id)
     if attempt is None:
         return run
@@ -290,9 +281,6 @@ def _of_agent(run: Run, effect: Heard | Reported | Settled | Retried | Replaced)
     if isinstance(effect, Heard):
         news = dict.fromkeys((*attempt.news, effect.event_type))
         changed = replace(attempt, news=tuple(news)[:MOST_NEWS], counted=attempt.counted or effect.counted)
-    elif isinstance(effect, Replaced):
-        life = attempt.life + 1
-        changed = replace(attempt, agent_id=f"{attempt.agent_id.partition('.')[0]}.{life}", life=life)
     elif isinstance(effect, Reported):
         changed = replace(attempt, result_id=effect.result_id, result_status=effect.status)
     else:

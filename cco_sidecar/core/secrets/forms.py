@@ -3,8 +3,8 @@
 Prefixes that nothing else has stand without a boundary before them, for in source ``"\\nghp_…"`` puts a letter there.
 """
 
-from cco_sidecar.core.context.secretchecks import has_random_rest, looks_random
-from cco_sidecar.core.context.secretrule import START, UUID, Rule, near
+from cco_sidecar.core.secrets.checks import has_random_rest, looks_random
+from cco_sidecar.core.secrets.rule import START, UUID, Rule, near
 
 
 def _prefixed(name: str, prefix: str, value: str) -> Rule:

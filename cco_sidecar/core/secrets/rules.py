@@ -1,6 +1,6 @@
 """The table of what counts as a secret inside text, in the order in which rules give their name to what they share."""
 
-from cco_sidecar.core.context.secretchecks import (
+from cco_sidecar.core.secrets.checks import (
     has_random_rest,
     is_credential,
     is_default,
@@ -18,8 +18,8 @@ from cco_sidecar.core.context.secretchecks import (
     looks_random_unquoted,
     stands_out,
 )
-from cco_sidecar.core.context.secretforms import FORMS
-from cco_sidecar.core.context.secretrule import ASSIGN, HEX, QUOTE, UUID, Rule
+from cco_sidecar.core.secrets.forms import FORMS
+from cco_sidecar.core.secrets.rule import ASSIGN, HEX, QUOTE, UUID, Rule
 
 _URL_TRIGGER = r"://[^\s\"'`<>]*@"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import re2
 
-from cco_sidecar.core.context.secretchecks import common_pairs, is_name, is_no_example, is_scrambled, looks_random
-from cco_sidecar.core.context.secretlabels import DETACHED, LABEL, NO_LABEL, NOT_ALONE, OWN_LABEL, VENDOR
+from cco_sidecar.core.secrets.checks import common_pairs, is_name, is_no_example, is_scrambled, looks_random
+from cco_sidecar.core.secrets.labels import DETACHED, LABEL, NO_LABEL, NOT_ALONE, OWN_LABEL, VENDOR
 
 NAME = "high-entropy"
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from cco_sidecar.core.context.secretchecks import is_base64_secret, is_password
+from cco_sidecar.core.secrets.checks import is_base64_secret, is_password
 
 NAME = "kubernetes-secret"
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 import re2
 from attrs import frozen
 
-from cco_sidecar.core.context.secretblocks import NAME as KUBERNETES
-from cco_sidecar.core.context.secretblocks import kubernetes_values
-from cco_sidecar.core.context.secretexcerpt import excerpt
-from cco_sidecar.core.context.secretguess import NAME as GUESSED
-from cco_sidecar.core.context.secretguess import guesses
-from cco_sidecar.core.context.secretlines import NAME as STANDING_OUT
-from cco_sidecar.core.context.secretlines import standing_out
-from cco_sidecar.core.context.secretrule import Rule, with_room
-from cco_sidecar.core.context.secretrules import LINES, WHOLE
-from cco_sidecar.core.context.secretwords import OF_LINES
+from cco_sidecar.core.secrets.blocks import NAME as KUBERNETES
+from cco_sidecar.core.secrets.blocks import kubernetes_values
+from cco_sidecar.core.secrets.excerpt import excerpt
+from cco_sidecar.core.secrets.guess import NAME as GUESSED
+from cco_sidecar.core.secrets.guess import guesses
+from cco_sidecar.core.secrets.lines import NAME as STANDING_OUT
+from cco_sidecar.core.secrets.lines import standing_out
+from cco_sidecar.core.secrets.rule import Rule, with_room
+from cco_sidecar.core.secrets.rules import LINES, WHOLE
+from cco_sidecar.core.secrets.words import OF_LINES
 
 _ROUNDS = 16
 _DEEPEST = 64

@@ -7,7 +7,7 @@ from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import default_settings
 
 from cco_sidecar.core.context.redaction import without_userinfo
-from cco_sidecar.core.context.secrets import redact, redact_value
+from cco_sidecar.core.secrets.redacting import redact, redact_value
 from tests.core.secret_kinds_carriers import CARRIERS
 from tests.core.secret_kinds_crossed import CROSSED, CROSSED_PASSWORDS
 from tests.core.secret_kinds_found import FOUND

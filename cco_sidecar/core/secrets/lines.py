@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import re2
 
-from cco_sidecar.core.context.secretchecks import is_jumbled, is_scrambled, looks_chosen, stands_out
-from cco_sidecar.core.context.secretrule import with_room
-from cco_sidecar.core.context.secretwords import OF_SECRETS
+from cco_sidecar.core.secrets.checks import is_jumbled, is_scrambled, looks_chosen, stands_out
+from cco_sidecar.core.secrets.rule import with_room
+from cco_sidecar.core.secrets.words import OF_SECRETS
 
 NAME = "secret"
 _HEADER = r"(?im)^[\w \"'*`.,;|\t-]*(?:passw|secret|token|api[ _-]?key|pwd)[\w \"'*`.,;|\t-]*$"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import re2
 from attrs import frozen
 
-from cco_sidecar.core.context.secretchecks import is_no_example
+from cco_sidecar.core.secrets.checks import is_no_example
 
 Check = Callable[[str], bool]
 """Says whether what a pattern found is a secret indeed."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cco_sidecar.core.context.secrets import redact, redact_value
+from cco_sidecar.core.secrets.redacting import redact, redact_value
 
 ALPHABET = "aZ3kQ9xW7mB2vR8tY5nC4pL6sD1fG0hJ"
 
