@@ -50,6 +50,9 @@ from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Keeper, Ledger
 from cco_sidecar.core.limits import RateLimiter
+from cco_sidecar.core.messages.messages import Messages
+from cco_sidecar.core.messages.news import MessageNews
+from cco_sidecar.core.messages.people import People
 from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.results import Report, Results
@@ -57,7 +60,7 @@ from cco_sidecar.core.roster import ALL_PERMISSIONS
 from cco_sidecar.core.secrets.redacting import redact as redact_secrets
 from cco_sidecar.core.tasks.news import TaskNews
 from cco_sidecar.core.tasks.tasks import Tasks
-from cco_sidecar.core.tenure import Tenure
+from cco_sidecar.core.tenure import Holder, Tenure
 from cco_sidecar.core.token_book import Epoch, TokenBook
 from cco_sidecar.core.tokens import ADMIN_SECONDS, TokenAuthority
 from cco_sidecar.core.webhooks.addresses import AddressPolicy
@@ -85,6 +88,7 @@ from cco_sidecar.web.issues import IssuesAPI
 from cco_sidecar.web.keys import KeysAPI
 from cco_sidecar.web.mcp.api import MCPAPI
 from cco_sidecar.web.measurements import Measurements
+from cco_sidecar.web.messages import MessagesAPI
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
 from cco_sidecar.web.request import SidecarRequest
@@ -324,8 +328,17 @@ class Composition:
         rights = (fences, tenure, parking, self.wheel)
         claims = Claims(reactor, ledger, hub, *rights, str(root), lambda: new_id()[:16])
         tasks = Tasks(reactor, ledger, *rights, TaskNews(hub, letters), lambda: new_id()[:16])
+        people = People(
+            ledger,
+            tenure,
+            lambda: self._agents_of(project_id),
+            lambda agent_id: self._agent_of(project_id, agent_id),
+            self._ground.roster.types,
+            lambda issue_id: issues.find(issue_id) is not None,
+        )
+        messages = Messages(reactor, ledger, people, parking, self.wheel, MessageNews(hub), lambda: new_id()[:16])
         keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs)
-        for keeper in (*keepers, fences, claims, tasks, checkpoints):
+        for keeper in (*keepers, fences, claims, tasks, checkpoints, people, messages):
             ledger.join(keeper)
         project = Project(
             project_id,
@@ -343,6 +356,7 @@ class Composition:
             tasks,
             checkpoints,
             runs,
+            messages,
         )
         return ProjectLog(project, journal)
 
@@ -371,6 +385,15 @@ class Composition:
         # The admin's tokens name no project: the default project remembers them.
         project = self.projects.default if project_id == "*" else self.projects.find(project_id)
         return None if project is None else project.tokens
+
+    def _agents_of(self, project_id: str) -> list[Holder]:
+        return [
+            _holder(agent) for agent in self.agents.home(project_id).rows if not agent.ended and not agent.is_ending
+        ]
+
+    def _agent_of(self, project_id: str, agent_id: str) -> Holder | None:
+        agent = self.agents.find(project_id, agent_id)
+        return None if agent is None else _holder(agent)
 
     def _is_gone(self, project_id: str, agent_id: str) -> bool:
         return self.agents.is_gone(project_id, agent_id)
@@ -433,6 +456,7 @@ class Composition:
                 settings.agents.default_timeout_seconds,
                 self._ground.url,
             ),
+            messages=MessagesAPI(reactor, events.reader),
             keys=KeysAPI(self.tokens, self.rotation.rotate),
             mcp=MCPAPI(reactor, gate),
             replays=ReplaysAPI(),
@@ -486,6 +510,11 @@ class Composition:
             request.agent,
         )
         self.accounts.add(lambda: entry)
+
+
+def _holder(agent: Agent) -> Holder:
+    """Say who an agent is that was started here: it lives as long as its process, whatever its tokens."""
+    return Holder(agent.agent_id, agent.agent_type, agent.issue_id, "", 0.0)
 
 
 def _configured_runners(settings: Settings) -> dict[str, Any]:

@@ -166,6 +166,12 @@ class StaleFence(Refusal):
     code = "TSK_001"
 
 
+class RecipientGone(Refusal):
+    """Nobody lives who could get the message; ``details["agents"]`` are those who go on with the work, if any."""
+
+    code = "MSG_001"
+
+
 class TooManyRequests(Refusal):
     """The agent's token bucket is empty, or so much of a kind is under way already; ``retry_after`` is in seconds."""
 

@@ -108,6 +108,7 @@ class SidecarService(MultiService):
         log.project.fences.open(recovery.most_lost)
         log.project.claims.open()
         log.project.tasks.open()
+        log.project.messages.open()
         _log.info(
             "project {project} at {root}: {events} events recovered from {records} records",
             project=log.project.id,

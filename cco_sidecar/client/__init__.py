@@ -11,6 +11,7 @@ Standard library only, and light to import; `cco_sidecar.client.twisted` has the
 """
 
 from cco_sidecar.client.ambient import (
+    acknowledge_message,
     briefing,
     checkpoint,
     claim,
@@ -28,6 +29,7 @@ from cco_sidecar.client.ambient import (
     list_results,
     load_checkpoint,
     publish_event,
+    receive_messages,
     release,
     release_task,
     renew,
@@ -84,6 +86,7 @@ __all__ = [
     "TimedOut",
     "Unavailable",
     "Unreachable",
+    "acknowledge_message",
     "briefing",
     "checkpoint",
     "claim",
@@ -101,6 +104,7 @@ __all__ = [
     "list_results",
     "load_checkpoint",
     "publish_event",
+    "receive_messages",
     "release",
     "release_task",
     "renew",

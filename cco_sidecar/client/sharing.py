@@ -162,18 +162,47 @@ def send_message(
     *,
     kind: str = "info",
     ack: bool | None = None,
+    ttl_seconds: int | None = None,
+    reply_to: str | None = None,
+    correlation_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[Json]:
-    """Send a message to an agent, an agent type or an issue.
+    """Send a message to an agent, or to all who live of an agent type or on an issue.
 
     :param kind: ``info``, ``request`` or ``steer``.
+    :param ack: whether you want to hear that it was done, not only that it was seen.
+    :param reply_to: the message that this one answers; that one is done then.
+    :return: the message, with its ``id`` and the ``state`` of each of its ``deliveries``.
+    :raises Conflict: nobody lives who could get it (``MSG_001``).
+    :raises NotFound: there is nobody of that name.
     """
-    sent = {"to": to, "kind": kind, "body": body, **given({"ack": ack})}
+    options = given({"ack": ack, "ttl_seconds": ttl_seconds, "reply_to": reply_to, "correlation_id": correlation_id})
+    sent = {"to": to, "kind": kind, "body": body, **options}
     return (yield from post_json(desk, route("api", "messages"), sent, idempotency_key))
 
 
+def receive_messages(desk: Desk, /, wait: int = 0, **selection: str | int | None) -> Steps[list[Json]]:
+    """Give the messages that are new to you, within ``wait`` milliseconds; none if none comes.
+
+    Say of each that you have it (`acknowledge_message`); else it is given again after a minute.
+    """
+    for milliseconds in slices(desk, wait):
+        query = {**selection, "wait": milliseconds or 0}
+        seconds = 60.0 + (milliseconds or 0) / 1000
+        asked = build("GET", route("api", "messages"), query=query, seconds=seconds)
+        found: list[Json] = object_of((yield from ask(desk, asked)))["messages"]
+        if found:
+            return found
+    return []
+
+
+def acknowledge_message(desk: Desk, /, message_id: str, state: str = "seen") -> Steps[Json]:
+    """Say that a message was ``seen``, or that what it asks for is ``done``."""
+    return (yield from post_again(desk, route("api", "messages", message_id, "ack"), {"state": state}))
+
+
 def list_messages(desk: Desk, /, **selection: str | int | None) -> Steps[Json]:
-    """List messages."""
+    """List messages to you, or with ``box="sent"`` from you; looking moves nothing."""
     return (yield from get_json(desk, route("api", "messages"), selection))
 
 

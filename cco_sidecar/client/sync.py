@@ -211,6 +211,8 @@ class Client:
     briefing = _blocking(sharing.briefing)
     briefing_markdown = _blocking(sharing.briefing_markdown)
     send_message = _blocking(sharing.send_message)
+    receive_messages = _blocking(sharing.receive_messages)
+    acknowledge_message = _blocking(sharing.acknowledge_message)
     list_messages = _blocking(sharing.list_messages)
     get_message = _blocking(sharing.get_message)
 

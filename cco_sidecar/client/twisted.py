@@ -188,6 +188,8 @@ class Client:
     briefing = _deferring(sharing.briefing)
     briefing_markdown = _deferring(sharing.briefing_markdown)
     send_message = _deferring(sharing.send_message)
+    receive_messages = _deferring(sharing.receive_messages)
+    acknowledge_message = _deferring(sharing.acknowledge_message)
     list_messages = _deferring(sharing.list_messages)
     get_message = _deferring(sharing.get_message)
 

@@ -1,8 +1,8 @@
 """What an agent needs to go on after a restart, or after it has forgotten: the most important first, within a budget.
 
 As JSON and as Markdown it has the same parts in the same order: its task, what it wrote down, the tasks and claims that
-it has, its results, the events that it has not had, and what the others on its issue did. Each part may take a share of
-what the parts before it have left; what does not fit is counted.
+it has, the messages that it has not seen or not done, its results, the events that it has not had, and what the others
+on its issue did. Each part may take a share of what the parts before it have left; what does not fit is counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,7 @@ from cco_sidecar.core.context.request import PreviousOutput
 from cco_sidecar.core.context.tokens import BYTES_PER_TOKEN
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.unread import Unread
+from cco_sidecar.core.messages.message import Delivery
 from cco_sidecar.core.secrets.redacting import redact, redact_value
 from cco_sidecar.core.tasks.task import Task
 from cco_sidecar.core.times import rfc3339
@@ -43,6 +44,7 @@ class Facts:
     """All that is known of an agent and its surroundings; lists have the most important first.
 
     :param tasks: those that it has a lease on.
+    :param messages: those to it that are not over; looking at them here moves nothing.
     :param at: now, in seconds since the epoch.
     """
 
@@ -55,6 +57,7 @@ class Facts:
     checkpoint: Checkpoint | None
     tasks: Sequence[Task]
     claims: Sequence[ClaimRecord]
+    messages: Sequence[Delivery]
     results: Sequence[PreviousOutput]
     unread: Unread
     others: Sequence[Other]
@@ -77,6 +80,7 @@ def briefing(facts: Facts, budget_tokens: int) -> bytes:
         "checkpoint_at": None if facts.checkpoint is None else rfc3339(facts.checkpoint.at),
         "tasks": [],
         "claims": [],
+        "messages": [],
         "results": [],
         "unread_events": [],
         "others": [],
@@ -119,6 +123,7 @@ def _lists(facts: Facts) -> Sequence[tuple[str, Sequence[object], int]]:
     return (
         ("tasks", [_task(task) for task in facts.tasks], 2),
         ("claims", [_claim(claim) for claim in facts.claims], 3),
+        ("messages", [_message(delivery) for delivery in facts.messages], 3),
         ("results", [_result(result) for result in facts.results], 3),
         ("unread_events", [_event(event) for event in facts.unread.events], 2),
         ("others", [_other(other) for other in facts.others], 1),
@@ -146,6 +151,20 @@ def _claim(claim: ClaimRecord) -> dict[str, object]:
         "resources": claim.resources,
         "mode": claim.mode,
         "expires_at": rfc3339(claim.expires_at),
+    }
+
+
+def _message(delivery: Delivery) -> dict[str, object]:
+    record = delivery.record
+    return {
+        "id": record.id,
+        "from": record.sender.agent_id,
+        "kind": record.kind,
+        "body": redact_value(msgspec.json.decode(record.body))[0],
+        "ack": record.ack,
+        "state": delivery.state.state,
+        "sent_at": rfc3339(record.sent_at),
+        "expires_at": rfc3339(record.expires_at),
     }
 
 
@@ -194,6 +213,7 @@ def briefing_markdown(facts: Facts, budget_tokens: int) -> bytes:
         _add_text(page, f"Your checkpoint of {rfc3339(facts.checkpoint.at)}", text, "json", 2)
     page.section("Tasks that you have", [_task_lines(task) for task in facts.tasks], 2)
     page.section("Your claims", [_claim_line(claim) for claim in facts.claims], 3)
+    page.section("Messages to you", [_message_line(delivery) for delivery in facts.messages], 3)
     page.section("Your results", [_result_lines(result) for result in facts.results], 3)
     events = [_event_line(event) for event in facts.unread.events]
     page.section("Events that you have not had, the newest first", events, 2)
@@ -231,6 +251,18 @@ def _claim_line(claim: ClaimRecord) -> str:
     names = ", ".join(map(inline_code, claim.resources))
     return (
         f"- {names}: {claim.mode}, until {rfc3339(claim.expires_at)} ({inline_code(claim.id)}, fence {claim.fence})\n"
+    )
+
+
+def _message_line(delivery: Delivery) -> str:
+    record = delivery.record
+    body = msgspec.json.decode(record.body)
+    text = body if isinstance(body, str) else msgspec.json.encode(body).decode("utf-8", "replace")
+    said = _short(redact(plain_text(text))[0].encode("utf-8", "replace"))
+    seen = ", seen and not done" if delivery.state.state == "seen" else ""
+    return (
+        f"- {record.kind} from {inline_code(record.sender.agent_id)}, {rfc3339(record.sent_at)}{seen} "
+        f"({inline_code(record.id)}): {one_line(said)}\n"
     )
 
 

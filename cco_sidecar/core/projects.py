@@ -14,6 +14,7 @@ from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.messages.messages import Messages
 from cco_sidecar.core.tasks.tasks import Tasks
 from cco_sidecar.core.token_book import TokenBook
 from cco_sidecar.core.webhooks.registry import Webhooks
@@ -40,30 +41,35 @@ class Project:
     tasks: Tasks
     checkpoints: Checkpoints
     runs: Runs
+    messages: Messages
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End all that an agent holds and waits for, for it is gone."""
         self.hub.end_agent(agent, refusal)
         self.claims.end_agent(agent, refusal)
         self.tasks.end_agent(agent, refusal)
+        self.messages.end_agent(agent, refusal)
 
     def end_refused(self) -> None:
         """End all that is waited for under tokens that are no good any more."""
         self.hub.end_refused()
         self.claims.end_refused()
         self.tasks.end_refused()
+        self.messages.end_refused()
 
     def end_tokens(self, token_ids: Collection[str], refusal: Refusal) -> None:
         """End all that is waited for, or held, by these tokens."""
         self.hub.end_polls(token_ids, refusal)
         self.claims.end_tokens(token_ids, refusal)
         self.tasks.end_tokens(token_ids, refusal)
+        self.messages.end_tokens(token_ids, refusal)
 
     def drain(self) -> None:
         """Answer all that waits, and let nobody wait any more."""
         self.hub.drain()
         self.claims.drain()
         self.tasks.drain()
+        self.messages.drain()
 
 
 @define(eq=False)

@@ -67,6 +67,7 @@ class BriefingAnswer(msgspec.Struct):
     checkpoint_at: str | None
     tasks: list[dict[str, Any]]
     claims: list[dict[str, Any]]
+    messages: list[dict[str, Any]]
     results: list[dict[str, Any]]
     unread_events: list[dict[str, Any]]
     others: list[dict[str, Any]]
@@ -133,6 +134,7 @@ class CheckpointsAPI:
             checkpoint=project.checkpoints.find(agent_id),
             tasks=tasks,
             claims=claims,
+            messages=project.messages.inbox(agent_id),
             results=list(results.values()),
             unread=unread(project.hub, agent_id, now),
             others=others,

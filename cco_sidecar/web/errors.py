@@ -67,6 +67,7 @@ STATUS: dict[type[Refusal], tuple[int, str]] = {
     MethodNotAllowed: (405, "method_not_allowed"),
     errors.Claimed: (409, "claimed"),
     errors.StaleFence: (409, "stale_fence"),
+    errors.RecipientGone: (409, "recipient_gone"),
     LengthRequired: (411, "length_required"),
     TooLarge: (413, "too_large"),
     NotJSON: (415, "unsupported_media_type"),

@@ -25,6 +25,7 @@ from cco_sidecar.web import (
     issue_answers,
     issues,
     keys,
+    messages,
     openapi,
     replays,
     results,
@@ -54,6 +55,7 @@ class APIs:
     issues: issues.IssuesAPI
     keys: keys.KeysAPI
     mcp: mcp.MCPAPI
+    messages: messages.MessagesAPI
     replays: replays.ReplaysAPI
     results: results.ResultsAPI
     status: status.StatusAPI
@@ -198,6 +200,15 @@ def route_table(api: APIs) -> Sequence[Route]:
 
         Route("POST", "/api/mcp", api.mcp.post, "The Model Context Protocol.", ANY_AGENT,
               body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc, is_rpc=True),
+        Route("POST", "/api/messages", api.messages.send, "Send a message.", Access(permission=PUBLISH_EVENTS),
+              body=messages.MessageRequest, answer=messages.MessageAnswer, status=201),
+        Route("GET", "/api/messages", api.messages.list, "List messages, or wait for some.", ANY_AGENT,
+              query=messages.MessagesQuery, answer=messages.MessagesAnswer),
+        Route("GET", "/api/messages/<message_id>", api.messages.show, "One message, and how far it is.",
+              Access(owner="those whom it is from or to"), answer=messages.MessageAnswer),
+        Route("POST", "/api/messages/<message_id>/ack", api.messages.acknowledge, "Say that it was seen, or done.",
+              Access(owner="those whom it is to"), body=messages.AckRequest, answer=messages.MessageAnswer,
+              read=optional_body),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

@@ -10,6 +10,7 @@ from msgspec import Meta
 from cco_sidecar.core.identifiers import identifier, nearest
 from cco_sidecar.core.projects import Projects
 from cco_sidecar.core.roster import ALL_PERMISSIONS, Roster
+from cco_sidecar.core.tenure import holder_of
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.tokens import ADMIN, Token, TokenAuthority
 from cco_sidecar.errors import InvalidBody, TokenRevoked
@@ -88,6 +89,7 @@ class TokensAPI:
             permissions=permissions,
             ttl_seconds=body.ttl_seconds,
         )
+        project.messages.people.meet(holder_of(token.claims))
         audit(call.request, "token issued", to=agent_id, type=kind.type, issue=issue_id, jti=token.claims.jti)
         return Reply(TokenAnswer(token.text, agent_id, rfc3339(token.claims.exp)), 201)
 

@@ -1,4 +1,4 @@
-"""``cco claims`` and ``cco task``: what they send, what they print, how they end."""
+"""``cco claims``, ``cco task`` and ``cco msg``: what they send, what they print, how they end."""
 
 import json
 from typing import TYPE_CHECKING
@@ -73,3 +73,62 @@ def test_task_list_show_cancel(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
     assert sidecar.asked[-1].query == asked
     assert json.loads(cco("task", "show", "task-1").stdout) == TASK
     assert json.loads(cco("task", "cancel", "task-1").stdout)["state"] == "cancelled"
+
+
+MESSAGE = {
+    "id": "msg-1", "from": "admin", "to": "a", "kind": "info", "body": "hi", "state": "queued",
+    "deliveries": [{"agent_id": "a", "state": "queued", "offers": 0}],
+}  # fmt: skip
+
+
+def test_msg_send(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """A text, a JSON value, or a file: one of them; what is given is sent, and nothing else."""
+    sidecar.on("POST", "/api/messages", MESSAGE, 201)
+    assert json.loads(cco("msg", "send", "a", "hi").stdout) == MESSAGE
+    assert sidecar.asked[-1].body == {"to": "a", "body": "hi"}
+    options = "--kind steer --ack --ttl 60 --reply-to msg-0 --correlation-id c --idempotency-key k --project p"
+    words = (*options.split(), "--input", "-", "--format", "text")
+    assert cco("msg", "send", "type:t", *words, text="All of it").stdout == "msg-1\n"
+    assert sidecar.asked[-1].body == {
+        "to": "type:t", "body": "All of it", "kind": "steer", "ack": True, "ttl_seconds": 60, "reply_to": "msg-0",
+        "correlation_id": "c",
+    }  # fmt: skip
+    assert sidecar.asked[-1].headers["idempotency-key"] == "k"
+    cco("msg", "send", "a", "--json", "null")
+    assert sidecar.asked[-1].body == {"to": "a", "body": None}
+    assert cco("msg", "send", "a").exit_code == 2
+    assert cco("msg", "send", "a", "hi", "--json", "1").exit_code == 2
+
+
+def test_msg_send_refused(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """That nobody gets it is a failure that says so."""
+    sidecar.refuse("POST", "/api/messages", 409, "MSG_001", "The agent 'a' has ended.")
+    found = cco("msg", "send", "a", "hi")
+    assert (found.exit_code, "has ended" in found.stderr) == (1, True)
+
+
+def test_msg_inbox(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """Looking moves nothing; what was waited for and printed was seen."""
+    sidecar.on("GET", "/api/messages", {"agent_id": "admin", "messages": [MESSAGE], "unread": 1})
+    sidecar.on("POST", "/api/messages/msg-1/ack", MESSAGE)
+    options = "--agent a --unread --limit 3 --format csv"
+    assert cco("msg", "inbox", *options.split()).stdout.splitlines()[1].startswith("msg-1,queued,info,admin,a,")
+    assert sidecar.asked[-1].query == {"agent": "a", "unread": "true", "limit": "3"}
+    cco("msg", "inbox", "--sent")
+    assert sidecar.asked[-1].query == {"box": "sent"}
+    cco("msg", "inbox", "--all")
+    assert sidecar.asked[-1].query == {"box": "all"}
+    assert json.loads(cco("msg", "inbox", "--wait", "2").stdout)["unread"] == 1
+    assert sidecar.asked[-2].query == {"wait": "2000"}
+    assert (sidecar.asked[-1].path, sidecar.asked[-1].body) == ("/api/messages/msg-1/ack", {"state": "seen"})
+    for wrong in ("--sent --all", "--wait 1 --sent", "--wait 1 --agent a"):
+        assert cco("msg", "inbox", *wrong.split()).exit_code == 2
+
+
+def test_msg_done_and_trace(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """The word that it is done, and how far it is with each."""
+    sidecar.on("POST", "/api/messages/msg-1/ack", {**MESSAGE, "state": "done"})
+    sidecar.on("GET", "/api/messages/msg-1", MESSAGE)
+    assert json.loads(cco("msg", "done", "msg-1").stdout)["state"] == "done"
+    assert sidecar.asked[-1].body == {"state": "done"}
+    assert cco("msg", "trace", "msg-1", "--format", "csv").stdout.splitlines()[1].startswith("a,,queued,0,")

@@ -144,6 +144,12 @@ CASES: list[tuple[Call, str, Any, bool]] = [
         {"to": "a-2", "kind": "steer", "body": "look", "ack": True},
         KEYED,
     ),
+    (
+        lambda d: sharing.acknowledge_message(d, "m-1", "done"),
+        "POST /api/messages/m-1/ack",
+        {"state": "done"},
+        False,
+    ),
     (sharing.list_messages, "GET /api/messages", None, False),
     (lambda d: sharing.get_message(d, "m-1"), "GET /api/messages/m-1", None, False),
     (calls.health, "GET /health", None, False),

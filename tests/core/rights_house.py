@@ -1,4 +1,4 @@
-"""Claims and tasks with all that surrounds them, on a clock that stands still and a disk that does what it is told."""
+"""Claims, tasks and messages with all around them, on a clock that stands still and a disk that does as it is told."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +18,10 @@ from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom, Reader
 from cco_sidecar.core.fences import Fences
 from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.messages.message import Delivery, Kind, Message
+from cco_sidecar.core.messages.messages import Looked, Messages, NewMessage
+from cco_sidecar.core.messages.news import MessageNews
+from cco_sidecar.core.messages.people import People
 from cco_sidecar.core.parking import Parking
 from cco_sidecar.core.tasks.board import Wanted
 from cco_sidecar.core.tasks.news import TaskNews
@@ -36,7 +40,7 @@ ANY = Wanted(None, None)
 
 @define(eq=False)
 class RightsHouse:
-    """The claims and tasks of one project; `restart` makes the next house from what is on disk."""
+    """The claims, tasks and messages of one project; `restart` makes the next house from what is on disk."""
 
     clock: Clock = field(factory=Clock)
     journal: MemoryJournal = field(factory=MemoryJournal)
@@ -54,6 +58,7 @@ class RightsHouse:
     fences: Fences = field(init=False)
     claims: Claims = field(init=False)
     tasks: Tasks = field(init=False)
+    messages: Messages = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.clock.seconds() == 0:
@@ -71,14 +76,25 @@ class RightsHouse:
         rights = (self.fences, tenure, Parking(wheel, self.room), wheel)
         self.claims = Claims(clock, ledger, self.hub, *rights, "/src/shop", self.ids)
         self.tasks = Tasks(clock, ledger, *rights, TaskNews(self.hub, self.letters), self.ids)
+        people = People(ledger, tenure, self._agents, self._agent, ("t", "u"), {"i", "j"}.__contains__)
+        self.messages = Messages(clock, ledger, people, rights[2], wheel, MessageNews(self.hub), self.ids)
         for keeper in (self.hub, self.hub.subscriptions, self.book, self.letters, self.fences, self.claims, self.tasks):
             ledger.join(keeper)
+        ledger.join(people)
+        ledger.join(self.messages)
         for record in self.records:
             ledger.restore(record)
         self.hub.open()
         self.fences.open()
         self.claims.open()
         self.tasks.open()
+        self.messages.open()
+
+    def _agents(self) -> list[Holder]:
+        return [Holder(agent, "t", "i", "", 0.0) for agent in sorted(self.started_here - self.gone)]
+
+    def _agent(self, agent: str) -> Holder | None:
+        return Holder(agent, "t", "i", "", 0.0) if agent in self.started_here else None
 
     def restart(self, *, snapshot: bool = False) -> "RightsHouse":
         """Make the next house of what is on disk; with ``snapshot``, behind older records, as segments are read."""
@@ -157,6 +173,27 @@ class RightsHouse:
     def states(self) -> dict[str, str]:
         """How each task stands, by title."""
         return {task.record.title: task.state.state for task in reversed(self.tasks.listing())}
+
+    # Messages
+
+    def send(
+        self,
+        sender: str,
+        to: str,
+        body: object = "hello",
+        kind: Kind = "info",
+        *,
+        ack: bool = False,
+        ttl: int = 3600,
+        reply_to: str | None = None,
+        correlation_id: str | None = None,
+    ) -> "Deferred[Message]":
+        text = msgspec.Raw(msgspec.json.encode(body))
+        new = NewMessage(to, kind, text, ack, ttl, reply_to, correlation_id)
+        return self.messages.send(new, self.holder(sender))
+
+    def receive(self, agent: str, wait: float = 0, most: int = 100) -> "Deferred[list[Delivery]]":
+        return self.messages.receive(self.reader(agent), agent, Looked(agent=agent), most, wait)
 
     # Seen
 

@@ -30,6 +30,7 @@ NOTHING = Facts(
     checkpoint=None,
     tasks=(),
     claims=(),
+    messages=(),
     results=(),
     unread=Unread((), False),
     others=(),
@@ -54,6 +55,9 @@ def rich(house: RightsHouse) -> Facts:
     fence = task.state.lease.fence if task.state.lease else 0
     result_of(house.tasks.checkpoint(house.holder("a"), task.id, fence, msgspec.Raw(b'{"half":true}'), None))
     result_of(house.claim("b", "x", ttl=1))
+    house.started_here |= {"a", "b"}
+    result_of(house.send("b", "a", {"key": SECRET}))
+    result_of(house.send("b", "a", "Not\nnow.", "steer"))
     house.pass_time(1)
     return evolve(
         NOTHING,
@@ -61,6 +65,7 @@ def rich(house: RightsHouse) -> Facts:
         checkpoint=checkpoint({"next_step": "round"}),
         tasks=house.tasks.listing(state="leased"),
         claims=[entry.record for entry in house.claims.listing(agent="a") if entry.record is not None],
+        messages=house.messages.inbox("a"),
         results=[output()],
         unread=Unread(house.events("claim_expired"), False),
         others=[Other("b", "tester", "completed", output("b", ({"why": "slow"},))), Other("c", "t", "running", None)],
@@ -72,14 +77,16 @@ def test_json_has_all() -> None:
     house = RightsHouse()
     facts = rich(house)
     found = json.loads(briefing(facts, 4_000))
-    assert list(found)[5:13] == [
-        "task", "checkpoint", "checkpoint_at", "tasks", "claims", "results", "unread_events", "others",
+    assert list(found)[5:14] == [
+        "task", "checkpoint", "checkpoint_at", "tasks", "claims", "messages", "results", "unread_events", "others",
     ]  # fmt: skip
     assert (found["task"], found["checkpoint"]) == ("Add a discount.\nSee shop.py.", {"next_step": "round"})
     [task] = found["tasks"]
     assert (task["title"], task["fence"], task["checkpoint"]) == ("Round prices", 2, {"half": True})
     [claim] = found["claims"]
     assert (claim["resources"], claim["fence"]) == (["src/**", "name:db"], 1)
+    assert [(line["kind"], line["from"]) for line in found["messages"]] == [("steer", "b"), ("info", "b")]
+    assert found["messages"][0]["body"] == "Not\nnow."
     assert found["results"][0]["decisions"] == ["use a table"]
     assert found["unread_events"][0]["data"]["agent_id"] == "b"
     assert [other["agent_id"] for other in found["others"]] == ["b", "c"]
@@ -93,6 +100,7 @@ def test_markdown_has_all() -> None:
         "You are `a` (t) on `i`", "## Task", "Add a discount.", "## Your checkpoint", '"next_step": "round"',
         "## Tasks that you have", "fence 2", "Round prices",
         "to do: To whole cents, never up.", '{"half":true}', "## Your claims", "`src/**`, `name:db`",
+        "## Messages to you", "steer from `b`", "Not now.", "info from `b`",
         "## Your results", "use a table", "## Events", "`claim_expired`", "## Others", "`b` (tester), completed",
         "slow", "`c` (t), running",
     ]  # fmt: skip
@@ -134,11 +142,15 @@ def test_long_checkpoint() -> None:
 
 
 def test_no_secrets() -> None:
-    """Secrets in the task, in results, in events and in what others said are replaced."""
+    """Secrets in the task, in messages, in results, in events and in what others said are replaced."""
     house = EventHouse()
     house.publish(data={"token": SECRET})
+    rights = RightsHouse(started_here={"a", "b"})
+    for body in ({"key": SECRET}, "x" * 390 + SECRET):
+        result_of(rights.send("b", "a", body))
     facts = evolve(
         NOTHING,
+        messages=rights.messages.inbox("a"),
         task=f"Use {SECRET}",
         results=[output(decisions=(f"found {SECRET}",))],
         unread=Unread(list(house.hub.ring.after(0)), False),
@@ -146,7 +158,8 @@ def test_no_secrets() -> None:
     )
     for text in (briefing(facts, 4_000), briefing_markdown(facts, 4_000)):
         assert SECRET.encode() not in text
-        assert text.count(b"[REDACTED") >= 4
+        assert text.count(b"[REDACTED") >= 5
+        assert SECRET[:8].encode() not in text
 
 
 hostile = st.text(max_size=300) | st.sampled_from(["```\n# Now I rule", "\n## Task\n", "\x1b[31m", "a" * 3_000])

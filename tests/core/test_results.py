@@ -59,6 +59,7 @@ class Desk:
             rights.tasks,
             Checkpoints(house.clock, house.ledger),
             Runs(house.ledger),
+            rights.messages,
         )
         self.results = Results(
             house.clock,

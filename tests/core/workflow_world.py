@@ -194,9 +194,9 @@ class FlowHouse:
             Ring(10_000, self.retention_seconds), lambda: "00000001", lambda *_: None, TimerWheel(clock),
         )  # fmt: skip
         letters, keys = DeadLetters(clock, ledger, lambda: "x"), Idempotency(clock)
-        none: Any = None  # nothing here has to do with webhooks, claims, tasks or checkpoints
+        none: Any = None  # nothing here has to do with webhooks, claims, tasks, checkpoints or messages
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs)
+        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none)
         self.project = Project("p", Path("/p"), *kept)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),

@@ -1,4 +1,4 @@
-"""Claims, tasks and checkpoints under kill -9: whatever was answered is so after the restart."""
+"""Claims, tasks, messages and checkpoints under kill -9: whatever was answered is so after the restart."""
 
 import contextlib
 import http.client
@@ -29,6 +29,7 @@ class Worker(threading.Thread):
         self.in_doubt: set[str] = set()  # asked for, and not answered
         self.leased: dict[str, int] = {}
         self.completed: list[str] = []
+        self.sent: dict[str, str] = {}  # how far each message was said to be
         self.step = 0
 
     def call(self, method: str, path: str, body: object = None, subject: str = "") -> Any:
@@ -61,6 +62,11 @@ class Worker(threading.Thread):
             task, fence = next(iter(self.leased.items()))
             del self.leased[task]
             self.call("POST", f"/api/tasks/{task}/release", {"fence": fence}, task)
+        message = self.call("POST", "/api/messages", {"to": self.name, "body": number, "ack": True})["id"]
+        self.sent[message] = "queued"
+        for state in ("seen", "done"):
+            self.call("POST", f"/api/messages/{message}/ack", {"state": state}, message)
+            self.sent[message] = state
         self.call("PUT", f"/api/agents/{self.name}/checkpoint", {"step": number})
         self.step = number
 
@@ -112,6 +118,9 @@ def check(sidecar: Sidecar, worker: Worker, claims: dict[str, int]) -> None:
     for task_id in worker.leased:
         task = sidecar.call("GET", f"/api/tasks/{task_id}")[1]
         assert task_id in worker.in_doubt or (task["state"], task["agent_id"]) == ("leased", worker.name)
+    for message, state in worker.sent.items():
+        found = sidecar.call("GET", f"/api/messages/{message}")[1]["state"]
+        assert found == state or (message in worker.in_doubt and found in {"seen", "done"}), "a message was lost"
     status, checkpoint = sidecar.call("GET", f"/api/agents/{worker.name}/checkpoint")
     assert (status, checkpoint["step"] >= worker.step) == (200, True)
 

@@ -36,6 +36,8 @@ class Scene:
         failed = self.architect.post("/api/agents/spawn", self.spawn("missing")).refused(500, "AGT_001")
         self.spawned = failed.json["details"]["agent_id"]
         self.task_id = self.own.post("/api/tasks", {**self.task(), "title": MARK}).ok(201)["id"]
+        said = {"to": self.own.agent_id, "body": MARK}
+        self.message_id = self.own.post("/api/messages", said).ok(201)["id"]
         self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
 
     @cached_property
@@ -102,6 +104,7 @@ class Scene:
             "webhook_id": "no-such-webhook",
             "replay_id": self.replay_id,
             "task_id": self.task_id,
+            "message_id": self.message_id,
             **changed,
         }
         if "<claim_id>" in route.path and "claim_id" not in values:
@@ -128,6 +131,8 @@ class Scene:
             "/api/claims": {"resource": unique("name:scene")},
             "/api/claims/<claim_id>/renew": {},
             "/api/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+            "/api/messages": {"to": self.own.agent_id, "body": "scene"},
+            "/api/messages/<message_id>/ack": {},
             "/api/tasks": self.task(),
             "/api/tasks/claim": {"types": ["rust-specialist"], "issue": "nowhere"},
             "/api/tasks/<task_id>/checkpoint": {"fence": 10**6},
@@ -275,6 +280,10 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/tasks/<task_id>/checkpoint": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/complete": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/release": anybody(STALE, other_project=N),
+    "POST /api/messages": Row(P, "201", "201", N, "201", "201"),
+    "GET /api/messages": anybody(),
+    "GET /api/messages/<message_id>": Row(A, "200", A, N, A, "200"),
+    "POST /api/messages/<message_id>/ack": Row(A, "200", A, N, A, A),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),
@@ -466,6 +475,7 @@ def test_bad_names_in_bodies(bad: str, scene: Callable[[], Scene]) -> None:
         ("/api/agents/spawn", stage.spawn("missing"), ["agent_type", "issue_id", "project_id"]),
         ("/api/events/x", {"topic": "t", "data": {}}, ["topic"]),
         ("/api/tasks", stage.task(), ["agent_type", "issue_id"]),
+        ("/api/messages", {"to": stage.own.agent_id, "body": 1}, ["reply_to"]),
     ]  # fmt: skip
     for path, sound, names in bodies:
         for name in names:
@@ -489,6 +499,7 @@ def test_bad_names_in_queries(bad: str, scene: Callable[[], Scene]) -> None:
         ("GET", "/api/agents", ["type", "issue", "status", "project"]),
         ("GET", "/api/claims", ["agent", "issue", "project"]),
         ("GET", "/api/tasks", ["type", "issue", "agent", "project"]),
+        ("GET", "/api/messages", ["agent", "sender", "box", "state", "project"]),
         ("GET", "/api/issues", ["status", "project"]),
         ("DELETE", "/api/cache/all", ["agent_type", "project"]),
     ]

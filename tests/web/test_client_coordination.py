@@ -1,4 +1,4 @@
-"""The client library's claims, tasks, checkpoints and briefing, against the sidecar itself."""
+"""The client library's claims, tasks, messages, checkpoints and briefing, against the sidecar itself."""
 
 import pytest
 
@@ -60,3 +60,22 @@ def test_checkpoint_and_briefing(sidecar: Sidecar) -> None:
         assert agent.load_checkpoint() == {"next_step": "test"}
         assert agent.briefing()["checkpoint"] == {"next_step": "test"}
         assert '"next_step": "test"' in agent.briefing_markdown(500)
+
+
+def test_messages(sidecar: Sidecar) -> None:
+    """Sent, waited for, acknowledged, replied to; nobody there is said so."""
+    one_agent, two_agent = sidecar.agent(), sidecar.agent()
+    with client(sidecar, one_agent) as one, client(sidecar, two_agent) as two:
+        assert two.receive_messages(wait=50) == []
+        waiting = sidecar.later(two.receive_messages, wait=10_000)
+        sidecar.until_parked(1)
+        sent = one.send_message(two_agent.agent_id, {"do": 1}, kind="request", ack=True, ttl_seconds=60)
+        [given] = waiting.result(5)
+        assert (given["id"], given["from"], given["body"]) == (sent["id"], one_agent.agent_id, {"do": 1})
+        assert two.acknowledge_message(sent["id"])["state"] == "seen"
+        assert one.get_message(sent["id"])["state"] == "seen"
+        two.send_message(one_agent.agent_id, "did", reply_to=sent["id"], correlation_id="c")
+        assert [line["state"] for line in one.list_messages(box="sent")["messages"]] == ["done"]
+        assert one.list_messages(correlation_id="c")["unread"] == 1
+        with pytest.raises(Conflict):
+            one.send_message(f"issue:{one_agent.issue_id}", "anybody?")

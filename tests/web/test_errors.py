@@ -41,8 +41,9 @@ CONTRACT: Mapping[str, set[int]] = {
 LATER = {"CLM_001", "TSK_001"}
 """Codes of routes that are not served yet."""
 
-BEYOND = {"HTTP_400", "INTERNAL", "VAL_004"}
-"""Ours, where the contract names no code: bytes that are no request, our own mistakes, a second run beside one."""
+BEYOND = {"HTTP_400", "INTERNAL", "VAL_004", "MSG_001"}
+"""Ours, where the contract names no code: bytes that are no request, our own mistakes, a second run beside one, a
+message to nobody who lives."""
 
 EVENT = {"topic": "t", "data": {}}
 
@@ -191,6 +192,12 @@ def not_what_the_route_takes(world: World) -> Answer:
 def wider_than_the_type(world: World) -> Answer:
     body = {"agent_type": "python-specialist", "issue_id": "i", "permissions": ["spawn_agents"]}
     return world.sidecar.admin.post("/api/tokens", body)
+
+
+@provokes("MSG_001", 409)
+def nobody_to_hear_it(world: World) -> Answer:
+    agent = world.sidecar.agent()
+    return agent.post("/api/messages", {"to": f"issue:{agent.issue_id}", "body": "anybody?"})
 
 
 @provokes("VAL_004", 409)
