@@ -136,12 +136,15 @@ def test_seen_by_the_next_call(house: RightsHouse) -> None:
     assert bodies(house.messages.hand_over("b", 2)) == [2, 1]
     assert house.messages.unread("b") == 3
     house.pass_time(AGAIN_SECONDS)
+    house.messages.called("b")
+    assert house.messages.unread("b") == 1
     assert bodies(house.messages.hand_over("b", 2)) == [3]
     assert [delivery.state.state for delivery in house.messages.inbox("b")] == ["offered"]
     house = house.restart()
     assert bodies(house.messages.inbox("b")) == [3]
     result_of(house.send("a", "b", 4))
     assert received(house, "b") == [4]
+    house.messages.called("b")
     assert house.messages.hand_over("b", 2) == []
     assert bodies(house.messages.inbox("b")) == [4], "a request of its own is no proof"
 

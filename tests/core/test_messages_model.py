@@ -71,6 +71,7 @@ class MessagesMachine(RuleBasedStateMachine):
     def call(self, agent: str) -> None:
         before = [one for one in self.house.messages.inbox(agent) if one.state.by_call and one.is_unread]
         before = [one for one in before if not one.writing]
+        self.house.messages.called(agent)
         found = self.house.messages.hand_over(agent, 3)
         assert all(one.holder.agent_id == agent and one.state.by_call for one in found)
         assert not any(one.is_unread for one in before), "it was carried, and the agent has called again"

@@ -308,3 +308,33 @@ def test_a_token_that_ends_ends_the_wait(sidecar: Sidecar) -> None:
     assert waiting.result(10)[0] == "AUTH_004"
     assert time.monotonic() - began < 5
     post(agent, "ping").refused(401, "AUTH_004")
+
+
+def test_messages_come_with_results(sidecar: Sidecar) -> None:
+    """What others have written comes beside a tool's result, three at a time, and the next call proves it seen."""
+    issue = unique("issue")
+    first, second = (sidecar.agent(issue_id=issue) for _ in range(2))
+    ids = [
+        first.post("/api/messages", {"to": second.agent_id, "body": body, "ack": not number}).ok(201)["id"]
+        for number, body in enumerate(["use AKIA" + "Z7Q2M4N6P8R3T5V9", "b" * 9_000, {"c": 1}, "d"])
+    ]
+
+    def states() -> list[str]:
+        return [first.get(f"/api/messages/{one}").ok()["state"] for one in ids]
+
+    content = legacy(second, "tools/call", name="list_events", arguments={})["content"]
+    assert len(content) == 2
+    said = content[1]["text"]
+    assert said.startswith("3 messages for you")
+    assert f"info from `{first.agent_id}` (chief-architect), `{ids[0]}`: use [REDACTED:aws-access-key-id]" in said
+    assert f"cco msg done {ids[0]}" in said
+    assert f"cco msg trace {ids[1]}" in said
+    assert len(said) < 5_000
+    assert '{"c":1}' in said
+    assert states() == ["offered", "offered", "offered", "queued"]
+    found = legacy(second, "tools/call", name="claim", arguments={"resource": ".."})  # also with what goes wrong
+    assert found["isError"]
+    assert "`: d" in found["content"][1]["text"]
+    assert states() == ["seen", "seen", "seen", "offered"]
+    legacy(second, "tools/call", name="list_events", arguments={})
+    assert states()[3] == "seen"

@@ -237,17 +237,17 @@ class Messages:
         self._waiting[waiting] = None
         return parked.done
 
-    def hand_over(self, agent: str, most: int) -> list[Delivery]:
-        """Give what the answer to an agent's hook or tool call is to carry.
-
-        That it calls proves that it has seen what the answer before carried.
-        """
+    def called(self, agent: str) -> None:
+        """Note that an agent calls: that proves that it has seen what the answers before carried."""
         for delivery in self._room.inbox(agent):
             if delivery.is_unread and delivery.state.by_call and not delivery.writing:
                 seen = _further(delivery, "seen", self._clock.seconds())
                 # A crash may lose it: then it is offered once more.
                 self._ledger.note("delivery", seen)
                 self._apply(delivery, seen)
+
+    def hand_over(self, agent: str, most: int) -> list[Delivery]:
+        """Give what the answer to an agent's hook or tool call is to carry; its next call proves that it came."""
         return self._offer(_Waiting(agent, Looked(), most), by_call=True)
 
     def _offer(self, waiting: _Waiting, *, by_call: bool = False) -> list[Delivery]:

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from cco_sidecar import __version__
 from cco_sidecar.core.identifiers import nearest
+from cco_sidecar.core.messages.wording import worded
 from cco_sidecar.errors import InvalidParameter, Refusal
 from cco_sidecar.web.codec import Reply, Stream, envelope, media_type
 from cco_sidecar.web.errors import LengthRequired, NotJSON, status_of
@@ -47,6 +48,8 @@ _log = Logger()
 
 TOOLS_LAST_MS = 60_000
 """So long a client may keep what it was told of the tools; a token has the same ones all its life."""
+MOST_MESSAGES = 3
+"""So many messages come with a tool's result; the next ones with the next."""
 _HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
 
 INSTRUCTIONS = (
@@ -219,15 +222,16 @@ class MCPAPI:
     async def _called(
         self, call: Call[Any, Any], asked: Asked, tool: Tool, arguments: Mapping[str, msgspec.Raw]
     ) -> dict[str, object]:
+        call.project.messages.called(call.holder.sub)
         try:
             reply = await self._caller.call(tool.placed(call.holder, arguments), call)
-            return result(asked, _told(reply))
+            return result(asked, _with_messages(call, _told(reply)))
         except CancelledError:
             raise  # the client hung up
         except Refusal as refusal:
             status = status_of(refusal)[0]
             audit_refusal(call.request, status, refusal)
-            return result(asked, self._sorry(call.request, refusal))
+            return result(asked, _with_messages(call, self._sorry(call.request, refusal)))
         except Exception:  # noqa: BLE001 - its log line has the tool's name; the answer is the protocol's
             _log.failure("a tool failed", request_id=call.request.request_id, tool=tool.name)
             error = ProtocolError(INTERNAL_ERROR, internal_error())
@@ -276,6 +280,14 @@ def _tool_named(name: str) -> Tool:
 def _takes_streams(request: SidecarRequest) -> bool:
     accept = request.getHeader("accept") or ""
     return "text/event-stream" in accept.lower()
+
+
+def _with_messages(call: Call[Any, Any], shown: dict[str, Any]) -> dict[str, Any]:
+    """Add what others have written to the agent: nothing else reaches a model while it works."""
+    given = [] if call.holder.is_admin else call.project.messages.hand_over(call.holder.sub, MOST_MESSAGES)
+    if not given:
+        return shown
+    return {**shown, "content": [*shown["content"], {"type": "text", "text": worded(given)}]}
 
 
 def _told(reply: Reply) -> dict[str, object]:
