@@ -21,7 +21,9 @@ def worded(deliveries: Sequence[Delivery]) -> str:
 def _one(delivery: Delivery) -> str:
     record = delivery.record
     body = msgspec.json.decode(record.body)
-    text = redact(plain_text(body if isinstance(body, str) else msgspec.json.encode(body).decode("utf-8", "replace")))[0]
+    text = redact(plain_text(body if isinstance(body, str) else msgspec.json.encode(body).decode("utf-8", "replace")))[
+        0
+    ]
     said = first_lines(text, MOST_BYTES)
     rest = f"\n(cut: cco msg trace {record.id} shows all of it)" if len(said) < len(text) else ""
     wish = f"\nSay when it is done: cco msg done {record.id}" if record.ack else ""
