@@ -50,7 +50,7 @@ def test_what_follows(sidecar: Sidecar) -> None:
     ):
         agent = coder(sidecar)
         answer = store(agent, status).ok(201)
-        stored, ended = agent.wait("*")["events"]
+        stored, ended = agent.wait("*", filter=f"issue_id:{agent.issue_id}")["events"]
         assert (stored["event_type"], ended["event_type"]) == ("result_stored", ending)
         assert stored["event_id"] == answer["event_id"]
         assert stored["publisher"] == ended["publisher"] == "sidecar"
