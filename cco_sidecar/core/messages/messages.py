@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ from cco_sidecar.core.messages.message import (
 from cco_sidecar.core.messages.news import MessageNews
 from cco_sidecar.core.messages.people import People
 from cco_sidecar.core.messages.post_room import MOST_BYTES, PostRoom
-from cco_sidecar.core.parking import Parked, Parking
+from cco_sidecar.core.parking import Parking, WaitingLine
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.tenure import Holder
 from cco_sidecar.core.tokens import ADMIN
@@ -87,7 +87,6 @@ class _Waiting:
     agent: str
     wanted: Looked
     most: int
-    parked: "Parked[list[Delivery]] | None" = None
 
 
 @define(eq=False)
@@ -103,12 +102,13 @@ class Messages:
     _new_id: Callable[[], str]
     kinds: tuple[str, ...] = ("messages", "message", "delivery")
     _room: PostRoom = field(factory=PostRoom)
-    _waiting: dict[_Waiting, None] = field(factory=dict)  # first come, first served
+    _waiting: "WaitingLine[_Waiting, list[Delivery]]" = field(
+        init=False, default=Factory(lambda self: WaitingLine(self._parking, list), takes_self=True)
+    )
     _coming: Counter[str] = field(factory=Counter)  # on their way to the disk, by recipient
     _coming_bytes: int = 0
     _numbered: int = 0
     _come: deque[Delivery] = field(factory=deque)  # their time has come
-    _draining: bool = False
 
     # Sending
 
@@ -228,14 +228,9 @@ class Messages:
         """
         waiting = _Waiting(agent, wanted, most)
         found = self._offer(waiting)
-        if found or seconds <= 0 or self._draining:
+        if found or seconds <= 0 or self._waiting.is_closed:
             return succeed(found)
-        parked: Parked[list[Delivery]] = self._parking.park(
-            reader, seconds, lambda _: self._time_is_up(waiting), lambda _: self._waiting.pop(waiting, None)
-        )
-        waiting.parked = parked
-        self._waiting[waiting] = None
-        return parked.done
+        return self._waiting.enter(waiting, reader, seconds)
 
     def called(self, agent: str) -> None:
         """Note that an agent calls: that proves that it has seen what the answers before carried."""
@@ -272,31 +267,9 @@ class Messages:
 
     def _wake(self, agent: str) -> None:
         """Give what is new to the first that waits for it."""
-        for waiting in [one for one in self._waiting if one.agent == agent]:
-            assert waiting.parked is not None
-            refusal = waiting.parked.reader.refused()
-            if refusal is not None:
-                self._turn_away(waiting, refusal)
-                continue
-            found = self._offer(waiting)
-            if found:
-                self._let_go(waiting).callback(found)
-
-    def _time_is_up(self, waiting: _Waiting) -> None:
-        assert waiting.parked is not None
-        refusal = waiting.parked.reader.refused()
-        if refusal is not None:
-            self._turn_away(waiting, refusal)
-        else:
-            self._let_go(waiting).callback([])
-
-    def _let_go(self, waiting: _Waiting) -> "Deferred[list[Delivery]]":
-        assert waiting.parked is not None
-        del self._waiting[waiting]
-        return self._parking.let_go(waiting.parked)
-
-    def _turn_away(self, waiting: _Waiting, refusal: Refusal) -> None:
-        self._let_go(waiting).errback(refusal)
+        for waiting in self._waiting:
+            if waiting.agent == agent and not self._waiting.is_refused(waiting) and (found := self._offer(waiting)):
+                self._waiting.take(waiting).callback(found)
 
     def acknowledge(self, agent: str, message_id: str, state: State) -> "Deferred[Message]":
         """Fire with the message when that the agent has seen it, or has done it, is on disk; saying so twice is fine.
@@ -382,36 +355,27 @@ class Messages:
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """Let the messages to an agent that is gone be dead."""
-        for waiting in list(self._waiting):
-            if waiting in self._waiting and waiting.agent == agent:
-                self._turn_away(waiting, refusal)
+        for waiting in self._waiting:
+            if waiting.agent == agent:
+                self._waiting.turn_away(waiting, refusal)
         for delivery in self._room.inbox(agent):
             delivery.lost_its_agent = True
             self._due(delivery)
 
     def end_refused(self) -> None:
         """Turn those away who wait under tokens that are no good any more."""
-        for waiting in list(self._waiting):
-            refusal = None if waiting.parked is None else waiting.parked.reader.refused()
-            if refusal is not None and waiting in self._waiting:
-                self._turn_away(waiting, refusal)
+        self._waiting.end_refused()
 
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """Turn those away who wait by tokens that were revoked; messages to agents that had no other are dead."""
-        ended = frozenset(token_ids)
-        for waiting in list(self._waiting):
-            parked = waiting.parked
-            if waiting in self._waiting and parked is not None and parked.reader.token_id in ended:
-                self._turn_away(waiting, refusal)
+        self._waiting.end_tokens(frozenset(token_ids), refusal)
         for delivery in self._open_deliveries():
             if not self.people.lives(delivery.holder):
                 self._due(delivery)
 
     def drain(self) -> None:
         """Answer all that wait, and let nobody wait any more."""
-        self._draining = True
-        for waiting in list(self._waiting):
-            self._time_is_up(waiting)
+        self._waiting.close()
 
     # Looking
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from cco_sidecar.core.events.waiting import Reader
 from cco_sidecar.core.fences import Fences
 from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
-from cco_sidecar.core.parking import Parked, Parking
+from cco_sidecar.core.parking import Parking, WaitingLine
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.tasks.board import MOST_BYTES, Board, Wanted
 from cco_sidecar.core.tasks.news import TaskNews
@@ -67,7 +67,6 @@ class _Waiting:
     holder: Holder
     wanted: Wanted
     lease_seconds: int
-    parked: "Parked[Task | None] | None" = None
 
 
 @define(eq=False)
@@ -84,11 +83,12 @@ class Tasks:
     _new_id: Callable[[], str]
     kinds: tuple[str, ...] = ("tasks", "task", "task_state", "task_checkpoint")
     _board: Board = field(factory=Board)
-    _waiting: dict[_Waiting, None] = field(factory=dict)  # first come, first served
+    _waiting: "WaitingLine[_Waiting, Task | None]" = field(
+        init=False, default=Factory(lambda self: WaitingLine(self._parking, lambda: None), takes_self=True)
+    )
     _coming: int = 0
     _numbered: int = 0
     _over: deque[tuple[Task, Task | None]] = field(factory=deque)  # ends to be told, and who waited for each
-    _draining: bool = False
 
     # Adding
 
@@ -183,30 +183,9 @@ class Tasks:
             lease: Deferred[Task | None] = Deferred(lambda _: None)
             self._lease(task, waiting, lease)
             return lease
-        if seconds <= 0 or self._draining:
+        if seconds <= 0 or self._waiting.is_closed:
             return succeed(None)
-        parked: Parked[Task | None] = self._parking.park(
-            reader, seconds, lambda _: self._time_is_up(waiting), lambda _: self._waiting.pop(waiting, None)
-        )
-        waiting.parked = parked
-        self._waiting[waiting] = None
-        return parked.done
-
-    def _time_is_up(self, waiting: _Waiting) -> None:
-        assert waiting.parked is not None
-        refusal = waiting.parked.reader.refused()
-        if refusal is not None:
-            self._turn_away(waiting, refusal)
-        else:
-            self._let_go(waiting).callback(None)
-
-    def _let_go(self, waiting: _Waiting) -> "Deferred[Task | None]":
-        assert waiting.parked is not None
-        del self._waiting[waiting]
-        return self._parking.let_go(waiting.parked)
-
-    def _turn_away(self, waiting: _Waiting, refusal: Refusal) -> None:
-        self._let_go(waiting).errback(refusal)
+        return self._waiting.enter(waiting, reader, seconds)
 
     def _lease(self, task: Task, waiting: _Waiting, answer: "Deferred[Task | None]") -> None:
         now, before = self._clock.seconds(), task.state
@@ -242,17 +221,13 @@ class Tasks:
 
     def _offer(self, task: Task) -> None:
         """Give a task that is ready to the first that waits for one like it."""
-        for waiting in list(self._waiting):
+        for waiting in self._waiting:
             if task.state.state != "ready" or task.is_busy:
                 return
-            if waiting not in self._waiting or not waiting.wanted.takes(task):
+            if not waiting.wanted.takes(task) or self._waiting.is_refused(waiting):
                 continue
-            assert waiting.parked is not None
-            refusal = waiting.parked.reader.refused()
-            if refusal is not None:
-                self._turn_away(waiting, refusal)
-            elif len(self._board.leased_by(waiting.holder.agent_id)) < MOST_LEASES:
-                self._lease(task, waiting, self._let_go(waiting))
+            if len(self._board.leased_by(waiting.holder.agent_id)) < MOST_LEASES:
+                self._lease(task, waiting, self._waiting.take(waiting))
 
     # Working
 
@@ -466,27 +441,20 @@ class Tasks:
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """Take all tasks from an agent that is gone."""
-        for waiting in list(self._waiting):
-            if waiting in self._waiting and waiting.holder.agent_id == agent:
-                self._turn_away(waiting, refusal)
+        for waiting in self._waiting:
+            if waiting.holder.agent_id == agent:
+                self._waiting.turn_away(waiting, refusal)
         for task in self._board.leased_by(agent):
             task.lost_its_holder = True
             self._due(task)
 
     def end_refused(self) -> None:
         """Turn those away who wait under tokens that are no good any more."""
-        for waiting in list(self._waiting):
-            refusal = None if waiting.parked is None else waiting.parked.reader.refused()
-            if refusal is not None and waiting in self._waiting:
-                self._turn_away(waiting, refusal)
+        self._waiting.end_refused()
 
     def end_tokens(self, token_ids: Iterable[str], refusal: Refusal) -> None:
         """Take the tasks from those who hung on tokens that were revoked."""
-        ended = frozenset(token_ids)
-        for waiting in list(self._waiting):
-            parked = waiting.parked
-            if waiting in self._waiting and parked is not None and parked.reader.token_id in ended:
-                self._turn_away(waiting, refusal)
+        self._waiting.end_tokens(frozenset(token_ids), refusal)
         for task in self._board:
             lease = task.state.lease
             if lease is not None and task.state.state == "leased" and self._tenure.until(lease.holder) is None:
@@ -494,9 +462,7 @@ class Tasks:
 
     def drain(self) -> None:
         """Answer all that wait, and let nobody wait any more."""
-        self._draining = True
-        for waiting in list(self._waiting):
-            self._time_is_up(waiting)
+        self._waiting.close()
 
     # Looking
 
