@@ -23,6 +23,7 @@ _COMMANDS = {
     "storage": ("storage", "storage", "Check what is stored, carry it away, bring it back."),
     "keys": ("keys", "keys", "Change the keys that sign tokens."),
     "token": ("token", "token", "Print the admin token, or issue one to an agent."),
+    "init": ("init", "init", "Let Claude Code coordinate through the sidecar in a repository."),
     "demo": ("demo", "demo", "See it all work, in one minute."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),
 }

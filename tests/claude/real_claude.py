@@ -1,6 +1,6 @@
 """The real `claude`, from npm, run as a stranger: an empty environment, a home of its own, a key that opens nothing.
 
-`.ci/run` installs it with `tests/claude/install`, outside of the repository; where it is absent these tests are skipped.
+`.ci/run` installs it with `tests/claude/install`, outside of the repository; where it is absent they are skipped.
 """
 
 import json

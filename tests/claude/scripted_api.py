@@ -105,8 +105,8 @@ Script = Callable[[Asked], Answer]
 """Says what the model answers to a request; called in a thread of the server's, one request at a time."""
 
 
-def in_order(*answers: Answer, last: Answer = Text("Done.")) -> Script:  # noqa: B008  # frozen
-    """Make a script of turns, one after the other; ``last`` is said from then on. What is asked aside is not counted."""
+def in_order(*answers: Answer, last: Answer = Text("Done.")) -> Script:
+    """Make a script of turns, one after the other, then ``last``. What is asked aside does not count."""
     waiting = iter(answers)
 
     def script(asked: Asked) -> Answer:
@@ -232,7 +232,7 @@ def _handler_of(api: ScriptedApi) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
             self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the library's name
+        def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
     return Handler
