@@ -39,7 +39,8 @@ def serve() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "id" in asked:
-            print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answer(asked)}), flush=True)
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answer(asked)}) + "\n")
+            sys.stdout.flush()
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
         serve()
     elif sys.argv[1:3] == ["hook", "session-start"]:
         more = {"hookEventName": "SessionStart", "additionalContext": "Nine others are at work."}
-        print(json.dumps({"hookSpecificOutput": more}))
+        sys.stdout.write(json.dumps({"hookSpecificOutput": more}))
 
 
 if __name__ == "__main__":
