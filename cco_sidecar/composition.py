@@ -497,6 +497,7 @@ def _configured_runners(settings: Settings) -> dict[str, Any]:
             "command": list(runner.command),
             "env": dict(runner.env),
             "first_request_seconds": runner.first_request_seconds,
+            "output": runner.output,
         }
         for name, runner in settings.agents.runners.items()
     }
