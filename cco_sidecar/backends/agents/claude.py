@@ -49,7 +49,10 @@ class Said(LastWords):
 
 
 def servers_file(python: str) -> bytes:
-    """Give the file of MCP servers: ours alone, over stdio, for that takes each hour's token from the token's file."""
+    """Give the file of MCP servers: ours alone, over stdio, for that takes each hour's token from the token's file.
+
+    Over HTTP, Claude Code 2.1 asks a ``headersHelper`` once, and goes on with that token after it is answered 401.
+    """
     server = {"type": "stdio", "command": python, "args": ["-P", "-m", "cco_sidecar", "mcp"]}
     return json.dumps({"mcpServers": {"cco": server}}).encode()
 
