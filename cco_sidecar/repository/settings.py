@@ -47,8 +47,12 @@ class Reach:
         return {"type": "stdio", "command": self.program, "args": ["mcp", "--sidecar-url", self.url]}
 
     def hook(self, event: str) -> dict[str, object]:
-        """Give a hook's entry. A spawned agent has hooks of its own, from its runner, and passes these by."""
-        command = f'[ -n "$AGENT_ID" ] || {_shell(self.program)} hook {event} --sidecar-url {self.url}'
+        """Give a hook's entry. A spawned agent has hooks of its own, from its runner, and passes these by.
+
+        Exit 2, which is also that of wrong usage, would block what the hook is about, a person's every prompt too: a
+        hook says no in its answer, and whatever fails is 1, which Claude Code shows and passes over.
+        """
+        command = f'[ -n "$AGENT_ID" ] || {_shell(self.program)} hook {event} --sidecar-url {self.url} || exit 1'
         return {"type": "command", "command": command, "timeout": _HOOK_SECONDS}
 
 

@@ -48,6 +48,8 @@ def main() -> None:
     note(arguments=sys.argv[1:])
     if sys.argv[1] == "mcp":
         serve()
+    elif sys.argv[1] == "hook" and "STAND_IN_FAILS" in os.environ:
+        sys.exit(2)
     elif sys.argv[1:3] == ["hook", "session-start"]:
         more = {"hookEventName": "SessionStart", "additionalContext": "Nine others are at work."}
         sys.stdout.write(json.dumps({"hookSpecificOutput": more}))

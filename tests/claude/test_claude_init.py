@@ -75,6 +75,18 @@ def test_a_spawned_agent_passes_the_hooks_by(tmp_path: Path) -> None:
 
 
 @needs_claude
+def test_a_hook_that_fails_blocks_nothing(tmp_path: Path) -> None:
+    """Exit 2 of `cco hook`, as an older one gives that does not know the event, does not stop a person's work."""
+    repository = make_repository(tmp_path)
+    with ScriptedApi(in_order(ToolUse("mcp__cco__briefing", call_id="toolu_b"), Text("I know."))) as api:
+        claude = claude_in(tmp_path, api)
+        claude.more["STAND_IN_FAILS"] = "1"
+        claude.trust(repository)
+        assert result_of(claude.ask(repository, "What is going on?"))["result"] == "I know."
+    assert len(api.turns) == 2
+
+
+@needs_claude
 def test_mcp_list(tmp_path: Path) -> None:
     """`claude mcp list` finds the server well."""
     repository = make_repository(tmp_path)

@@ -77,7 +77,7 @@ def test_an_empty_repository(repository: Path, cco: "Cco") -> None:
     assert set(settings["hooks"]) > {"SessionStart", "PreToolUse", "PostToolUse", "PreCompact", "Stop"}
     for event in settings["hooks"]:
         [command] = commands(settings, event)
-        assert command.endswith(f" --sidecar-url {URL}")
+        assert command.endswith(f" --sidecar-url {URL} || exit 1")
     before = content(repository)
     assert {row["state"] for row in json.loads(cco("init").stdout)["files"]} == {"unchanged"}
     assert content(repository) == before
@@ -119,7 +119,7 @@ def test_hooks_beside_ours_stay(repository: Path, cco: "Cco") -> None:
     cco("init")
     settings = json.loads(path.read_text())
     ours, theirs = commands(settings, "Stop")
-    assert ours.endswith(f"cco hook stop --sidecar-url {URL}")
+    assert ours.endswith(f"cco hook stop --sidecar-url {URL} || exit 1")
     assert theirs == "make test"
     cco("init", "--remove")
     assert json.loads(path.read_text()) == {
