@@ -13,6 +13,7 @@ from attrs import asdict, define
 from twisted.internet.defer import Deferred
 
 from cco_sidecar.access_log import AccessLog, Entry
+from cco_sidecar.backends.agents.hearing import Hearing
 from cco_sidecar.backends.agents.launcher import AgentLauncher
 from cco_sidecar.backends.agents.limits import limits_of
 from cco_sidecar.backends.agents.provisions import Provisions
@@ -225,6 +226,7 @@ class Composition:
             announce=self.provisions.announce,
             gone=self.provisions.gone,
             log_tail=self._log_tail,
+            last_words=Hearing(self.runners, self.launcher.log_path, self.workers.run, self._accept_result).last_words,
         )
         loops = CrashLoops(
             asked.crash_loop_failures, asked.first_backoff_seconds, asked.most_backoff_seconds, random.random
@@ -282,6 +284,10 @@ class Composition:
             return redact_secrets(found[0][-MOST_TAIL_BYTES:].decode("utf-8", "replace"))[0]
 
         return self._read_log(agent_id, MOST_TAIL_LINES, 0).addCallback(last_lines)
+
+    def _accept_result(self, project_id: str, report: Report) -> "Deferred[object]":
+        accepting = self.results.accept(self.projects.get(project_id), report, None)
+        return Deferred.fromCoroutine(accepting).addCallback(lambda accepted: accepted)
 
     def _note_answer(self, entry: Entry) -> None:
         if entry.agent is not None and (entry.route, entry.status) not in NO_LOOPS:
@@ -523,6 +529,7 @@ def _configured_runners(settings: Settings) -> dict[str, Any]:
             "command": list(runner.command),
             "env": dict(runner.env),
             "first_request_seconds": runner.first_request_seconds,
+            "output": runner.output,
         }
         for name, runner in settings.agents.runners.items()
     }

@@ -196,6 +196,8 @@ class Runner:
     env: Mapping[str, str]
     first_request_seconds: int | None = None
     """Until an agent's first request, 0 for ever; None as `AgentSettings` has it."""
+    output: str = "text"
+    """``stream-json`` is Claude Code's, which says what the work took and what came of it."""
 
 
 @frozen
@@ -270,7 +272,7 @@ def runners(given: Given) -> Mapping[str, Runner]:
         if not is_identifier(name):
             raise SettingsError(f"{given.named} has {shown(name)}, which cannot be the name of a runner.")
         part = given.part(name, value)
-        fields = known_keys(part, ("command", "env", "first_request_seconds"))
+        fields = known_keys(part, ("command", "env", "first_request_seconds", "output"))
         named_command = part.part("command", fields.get("command"))
         command = list_of(_word, "a list: the program and its arguments")(named_command)
         if not command or not command[0]:
@@ -278,5 +280,6 @@ def runners(given: Given) -> Mapping[str, Runner]:
         patience = fields.get("first_request_seconds")
         if patience is not None:
             patience = whole(0)(part.part("first_request_seconds", patience))
-        found[name] = Runner(command, _environment(part.part("env", fields.get("env", {}))), patience)
+        output = one_of("text", "stream-json")(part.part("output", fields.get("output", "text")))
+        found[name] = Runner(command, _environment(part.part("env", fields.get("env", {}))), patience, output)
     return found

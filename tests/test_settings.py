@@ -291,6 +291,7 @@ FILE_REFUSALS: list[tuple[object, str, str]] = [
     ({"agents": {"runners": {"x/y": {"command": ["a"]}}}}, "agents.runners", "runner"),
     ({"agents": {"runners": []}}, "agents.runners", "an object"),
     ({"agents": {"runners": {"x": {"command": ["a"], "first_request_seconds": -1}}}}, "first_request_seconds", "0 or"),
+    ({"agents": {"runners": {"x": {"command": ["a"], "output": "json"}}}}, "output", "one of text, stream-json"),
     ({"agents": {"max_deph": 1}}, "agents", "did you mean max_depth?"),
     ({"agents": {"max_per_type": -1}}, "agents.max_per_type", "0 or more"),
     ({"agents": {"first_backoff_seconds": 0}}, "agents.first_backoff_seconds", "1 to 3600"),

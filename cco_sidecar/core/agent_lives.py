@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from cco_sidecar.core.admission import Admission, Applicant
 from cco_sidecar.core.agent_news import AgentNews, Announce
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
-from cco_sidecar.core.agent_rows import COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent
+from cco_sidecar.core.agent_rows import COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.errors import Refusal, SpawnFailed
@@ -36,6 +36,8 @@ class AgentHooks:
     :param gone: the agent's token is dead when this returns; what was kept and prepared may go. Called before the first
         signal of a kill, and at the end.
     :param log_tail: gives the last lines of the agent's log, fit for everybody's eyes.
+    :param last_words: gives, after the agent's end and before that is told, what its output said about its work, and
+        stores the result that it did not store itself; None when its output says nothing of the kind.
     """
 
     keep: Callable[[Agent, Mapping[str, str]], "Deferred[None]"]
@@ -43,6 +45,7 @@ class AgentHooks:
     announce: Announce
     gone: Callable[[Agent], None]
     log_tail: Callable[[str], "Deferred[str]"]
+    last_words: "Callable[[Agent], Deferred[LastWords | None] | None]"
 
 
 @define(eq=False)
@@ -212,6 +215,22 @@ class Lives:
             giving_up = Deferred.fromCoroutine(self._give_up(home, agent_id, how.ended_at))
             giving_up.addErrback(self._unforeseen)
             return
+        words = self._hooks.last_words(agent)
+        if words is None:
+            self.finish(home, agent_id, _status(agent, how), how.ended_at)
+            return
+        words.addErrback(self._unforeseen)
+        Deferred.fromCoroutine(self._hear(home, agent_id, how, words)).addErrback(self._unforeseen)
+
+    async def _hear(self, home: Home, agent_id: str, how: Ended, words: "Deferred[LastWords | None]") -> None:
+        """End an agent once it is known what it said; whatever keeps that away must not keep its end away."""
+        said = await words
+        if self._closed:
+            return  # the next sidecar finds it ended, and hears it
+        agent = home.rows.get(agent_id)
+        if said is not None:
+            agent = evolve(agent, usage=said.usage, failure=said.failure, reason=said.reason or agent.reason)
+            home.rows.put(agent)
         self.finish(home, agent_id, _status(agent, how), how.ended_at)
 
     async def _start_again(self, home: Home, agent_id: str) -> Launched | None:

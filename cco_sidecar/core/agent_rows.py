@@ -47,6 +47,15 @@ class SpawnOrder:
 
 
 @frozen
+class LastWords:
+    """What an agent's output said about its work, as `Agent` has it."""
+
+    usage: dict[str, float]
+    failure: str = ""
+    reason: str = ""
+
+
+@frozen
 class Agent:
     """An agent as it is now; times are seconds since the epoch.
 
@@ -59,6 +68,8 @@ class Agent:
         was seen. ``told_at`` is the ``condition_at`` that was published last.
     :param restart_due: its process is being ended to start it again; ``giving_up``: for good, as failed.
     :param log_tail: the last lines of its log, if it was given up.
+    :param usage: what its work took, by what was counted.
+    :param failure: what its program says it failed of (``rate_limited``, ``login``, …); ``reason`` has its words.
     """
 
     agent_id: str
@@ -93,6 +104,7 @@ class Agent:
     restart_due: bool = False
     giving_up: bool = False
     log_tail: str = ""
+    failure: str = ""
 
     @property
     def is_ending(self) -> bool:

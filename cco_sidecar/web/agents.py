@@ -74,6 +74,7 @@ class AgentLine(msgspec.Struct):
     exit_code: int | None
     result_id: str | None
     usage: dict[str, float] | None
+    failure: str | None
     parent: str
     restarts: int
     condition: str | None
@@ -281,6 +282,7 @@ class AgentsAPI:
             exit_code=agent.exit_code,
             result_id=agent.result_id,
             usage=agent.usage,
+            failure=agent.failure or None,
             parent=agent.parent,
             restarts=agent.restarts,
             condition=agent.condition or None,

@@ -56,7 +56,13 @@ def test_packaged() -> None:
     """The packaged runners are Claude Code and the demo."""
     runners = packaged_runners()
     assert set(runners) == {"claude", "demo"}
-    assert runners["claude"].expand(VALUES) == ["claude", "-p", "<task>"]
+    command = runners["claude"].expand(VALUES)
+    assert command[:3] == ["claude", "-p", "<task>"]
+    assert command[command.index("--mcp-config") + 1] == "<mcp_config>"
+    assert command[command.index("--settings") + 1] == "<settings_file>"
+    assert command[command.index("--model") + 1] == "<model>"
+    assert "--strict-mcp-config" in command
+    assert runners["claude"].output == "stream-json"
     assert runners["demo"].expand(VALUES) == ["<python>", "-P", "-m", "cco_sidecar.demo.agent"]
 
 

@@ -12,7 +12,7 @@ from zope.interface import implementer
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_care import AgentCare, Patience
 from cco_sidecar.core.agent_lives import AgentHooks
-from cco_sidecar.core.agent_rows import Agent, SpawnOrder
+from cco_sidecar.core.agent_rows import Agent, LastWords, SpawnOrder
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.crash_loops import CrashLoops
@@ -138,6 +138,7 @@ class House:
     kept: dict[str, Mapping[str, str]] = field(factory=dict)
     unprepared: Refusal | Exception | None = None
     unpublished: Refusal | None = None
+    words: "Deferred[LastWords | None] | None" = None
     numbers: "count[int]" = field(factory=lambda: count(1))
     parked: set[str] = field(factory=set)
     agents: Agents = field(init=False)
@@ -151,6 +152,7 @@ class House:
             announce=self._announce,
             gone=lambda agent: self.steps.append(f"gone {agent.agent_id}"),
             log_tail=lambda agent_id: succeed(f"the last line of {agent_id}"),
+            last_words=lambda _: self.words,
         )
         self.ledger = Ledger(self.journal)
         loops = CrashLoops(3, 1, 300, lambda: 0.0)

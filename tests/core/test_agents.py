@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.defer import Deferred, fail
 
-from cco_sidecar.core.agent_rows import Agent, AgentRows
+from cco_sidecar.core.agent_rows import Agent, AgentRows, LastWords
 from cco_sidecar.errors import EventLogUnavailable, NotFound, SpawnFailed, SpawnTooDeep, StorageFull, TooManyRequests
 from tests.conftest import LoggedFailures
 from tests.core.agents_fakes import NO_PROGRAM, House, launched
@@ -44,6 +45,52 @@ def test_end(exit_code: int | None, timed_out: bool, status: str, event: str) ->
     assert house.agents.is_gone("p", "a1")
     assert house.steps[-1] == "gone a1"
     assert house.launcher.forgotten == ["a1"]
+
+
+def test_last_words() -> None:
+    """An agent ends when it is known what it said: that is in its end, in the journal, and counts for the issue."""
+    house = House()
+    words: Deferred[LastWords | None] = Deferred()
+    house.words = words
+    house.spawn()
+    house.launcher.end("a1", 1, at=42.0)
+    assert house.status("a1") == "running"
+    house.agents.result_stored("p", "a1", "res-1")
+    words.callback(LastWords({"turns": 2.0}, "overloaded", "529"))
+    for agent in (house.agents.get("p", "a1"), house.restart().agents.get("p", "a1")):
+        assert (agent.status, agent.ended_at, agent.result_id) == ("failed", 42.0, "res-1")
+        assert (agent.usage, agent.failure, agent.reason) == ({"turns": 2.0}, "overloaded", "529")
+    assert house.said[1:] == [("agent_failed", "a1", "failed")]
+
+
+def test_no_last_words(logged_failures: LoggedFailures) -> None:
+    """Whatever keeps them away does not keep its end away; one killed meanwhile is killed."""
+    house = House()
+    house.words = fail(OSError("unreadable"))
+    house.spawn()
+    house.launcher.end("a1", 0)
+    assert house.status("a1") == "completed"
+    assert len(logged_failures.flush(OSError)) == 1
+    words: Deferred[LastWords | None] = Deferred()
+    house.words = words
+    house.spawn()
+    house.launcher.end("a2", 0)
+    killed = house.kill("a2")
+    words.callback(None)
+    assert house.status("a2") == "killed"
+    assert len(killed) == 1
+
+
+def test_last_words_at_the_end_of_the_sidecar() -> None:
+    """A sidecar that ends before it heard leaves the end to the next one."""
+    house = House()
+    words: Deferred[LastWords | None] = Deferred()
+    house.words = words
+    house.spawn()
+    house.launcher.end("a1", 0)
+    house.agents.close()
+    words.callback(None)
+    assert (house.status("a1"), house.said[1:]) == ("running", [])
 
 
 def test_intent_before_start() -> None:

@@ -204,6 +204,7 @@ class FlowHouse:
             announce=self._announce,
             gone=lambda agent: None,
             log_tail=succeed,
+            last_words=lambda _: None,
         )
         admission = Admission(self.places, self.queue)
         loops = CrashLoops(0, 1, 1, lambda: 0.0)

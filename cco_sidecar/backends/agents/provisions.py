@@ -16,8 +16,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from cco_sidecar.backends.agents.claude import servers_file, settings_file
 from cco_sidecar.backends.agents.runners import Runner, agent_environment
-from cco_sidecar.backends.agents.tokenfiles import context_path, environment_path, token_path
+from cco_sidecar.backends.agents.tokenfiles import (
+    context_path,
+    environment_path,
+    servers_path,
+    settings_path,
+    token_path,
+)
 from cco_sidecar.backends.private import read_private, remove_private, write_private
 from cco_sidecar.core.agent_news import CONDITION_EVENTS
 from cco_sidecar.core.agent_rows import Agent
@@ -90,6 +97,7 @@ class Provisions:
         token = self._token(agent)
         extra = await self._kept(agent)
         await self._write_token(agent.agent_id, token)
+        await self._write_files(agent.agent_id, runner)
         await self._inject_context(agent)
         values = {
             "agent_id": agent.agent_id,
@@ -109,8 +117,23 @@ class Provisions:
             runner_env=runner.env,
             extra=extra,
         )
-        command = runner.expand({**values, "python": sys.executable})
+        more = {
+            "python": sys.executable,
+            "model": self._roster.get(agent.agent_type).model,
+            "mcp_config": str(servers_path(self._run_directory, agent.agent_id)),
+            "settings_file": str(settings_path(self._run_directory, agent.agent_id)),
+        }
+        command = runner.expand({**values, **more})
         return LaunchOrder(agent.agent_id, command, environment, project.root, agent.timeout_seconds)
+
+    async def _write_files(self, agent_id: str, runner: Runner) -> None:
+        """Write the files that the runner's command names."""
+        if runner.wants("mcp_config"):
+            path, servers = servers_path(self._run_directory, agent_id), servers_file(sys.executable)
+            await self._in_thread(lambda: write_private(path, servers))
+        if runner.wants("settings_file"):
+            path, settings = settings_path(self._run_directory, agent_id), settings_file()
+            await self._in_thread(lambda: write_private(path, settings))
 
     def _token(self, agent: Agent) -> Token:
         kind = self._roster.get(agent.agent_type)
@@ -220,7 +243,7 @@ class Provisions:
         self._in_thread(lambda: self._remove_files(agent.agent_id)).addErrback(self._unforeseen)
 
     def _remove_files(self, agent_id: str) -> None:
-        for path in (token_path, context_path, environment_path):
+        for path in (token_path, context_path, environment_path, servers_path, settings_path):
             remove_private(path(self._run_directory, agent_id))
 
     def _unforeseen(self, failure: Failure) -> None:
@@ -237,6 +260,8 @@ def _state_of(agent: Agent) -> dict[str, object]:
         "exit_code": agent.exit_code,
         "result_id": agent.result_id,
     }
+    if agent.failure:
+        data |= {"failure": agent.failure, "reason": agent.reason}
     if agent.giving_up:
         data |= {"reason": agent.reason, "log_tail": agent.log_tail}
     return data

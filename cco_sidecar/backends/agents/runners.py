@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from importlib import resources
+from typing import Literal
 
 import msgspec
 from attrs import field, frozen
@@ -16,6 +17,9 @@ MOST_TASK_BYTES = 64 * 1024
 MOST_NAMES = 64
 MOST_VALUE_BYTES = 8 * 1024
 PLACEHOLDERS = frozenset({"task", "python", "agent_id", "agent_type", "issue_id", "project_id", "project_root"})
+PLACEHOLDERS |= {"model", "mcp_config", "settings_file"}
+
+Output = Literal["text", "stream-json"]
 
 _CUT = "\n[cut here: a task has at most 64 KiB]"
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|\{([A-Za-z_]\w*)\}")
@@ -70,6 +74,7 @@ class _RunnerText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: list[str]
     env: dict[str, str] = {}
     first_request_seconds: int | None = None
+    output: Output = "text"
 
 
 @frozen
@@ -78,12 +83,18 @@ class Runner:
 
     :param command: arguments, with placeholders such as ``{task}``; ``{{task}}`` is ``{task}`` itself.
     :param first_request_seconds: until its agent's first request, 0 for ever; None as the settings have it.
+    :param output: ``stream-json`` is Claude Code's: it says what the work took, and what came of it.
     """
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(factory=dict)
     first_request_seconds: int | None = None
+    output: Output = "text"
+
+    def wants(self, placeholder: str) -> bool:
+        """Say whether the command names a placeholder."""
+        return any(found[2] == placeholder for argument in self.command for found in _PLACEHOLDER.finditer(argument))
 
     def expand(self, values: Mapping[str, str]) -> list[str]:
         """Fill in the placeholders, each argument by itself and without a shell.
@@ -132,7 +143,7 @@ def _parse_runner(name: str, body: object) -> Runner:
             raise ValueError(f"runner {name!r}: env has {variable!r}, which can't be an environment variable")
         if variable in _OWN:
             raise ValueError(f"runner {name!r}: env has {variable}, which the sidecar sets itself")
-    return Runner(name, tuple(text.command), dict(text.env), text.first_request_seconds)
+    return Runner(name, tuple(text.command), dict(text.env), text.first_request_seconds, text.output)
 
 
 def _check_placeholders(name: str, argument: str) -> None:

@@ -16,6 +16,16 @@ def context_path(run_directory: Path, agent_id: str) -> Path:
     return run_directory / "context" / f"{agent_id}.json"
 
 
+def servers_path(run_directory: Path, agent_id: str) -> Path:
+    """Name the file of the agent's MCP servers, in Claude Code's form."""
+    return run_directory / "claude" / f"{agent_id}.mcp.json"
+
+
+def settings_path(run_directory: Path, agent_id: str) -> Path:
+    """Name the file of the agent's settings, in Claude Code's form."""
+    return run_directory / "claude" / f"{agent_id}.settings.json"
+
+
 def environment_path(run_directory: Path, agent_id: str) -> Path:
     """Name the file that keeps the ``environment`` of a spawn until the agent starts: its values may be secrets."""
     return run_directory / "environments" / f"{agent_id}.json"
