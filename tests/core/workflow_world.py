@@ -6,6 +6,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 from attrs import define, field
@@ -18,6 +19,10 @@ from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.news import BudgetNews
+from cco_sidecar.core.budgets.spending import Spending
+from cco_sidecar.core.budgets.steward import Steward
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.event import SIDECAR, Event
@@ -29,8 +34,10 @@ from cco_sidecar.core.idempotency import Answered, Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
 from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.messages.messages import NewMessage
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster, parse_roster
+from cco_sidecar.core.tenure import Holder
 from cco_sidecar.core.token_book import Epoch, TokenBook
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows.engine import Engine
@@ -44,6 +51,7 @@ from tests.core.agents_fakes import launched
 from tests.fakes import outcome
 
 HANG_SECONDS = 6.0
+GRACE_SECONDS = 60.0
 GOOD = ("hello", "result", "news", "exit 0")
 
 
@@ -181,6 +189,9 @@ class FlowHouse:
     project: Project = field(init=False)
     agents: Agents = field(init=False)
     engine: Engine = field(init=False)
+    steward: Steward = field(init=False)
+    messages: list[tuple[str, str]] = field(factory=list, init=False)
+    """Whom the sidecar wrote to, and what."""
 
     def __attrs_post_init__(self) -> None:
         clock = self.world.clock
@@ -195,8 +206,9 @@ class FlowHouse:
         )  # fmt: skip
         letters, keys = DeadLetters(clock, ledger, lambda: "x"), Idempotency(clock)
         none: Any = None  # nothing here has to do with webhooks, claims, tasks, checkpoints or messages
+        budgets = Budgets(clock, ledger, Spending(lambda agent: self.agents.work.usage_of(agent)))  # noqa: PLW0108
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none)
+        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none, budgets)
         self.project = Project("p", Path("/p"), *kept)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),
@@ -206,12 +218,15 @@ class FlowHouse:
             log_tail=succeed,
             last_words=lambda _: None,
         )
-        admission = Admission(self.places, self.queue)
+        admission = Admission(self.places, self.queue, withheld=lambda agent_id: self.steward.withheld(agent_id))  # noqa: PLW0108
         loops = CrashLoops(0, 1, 1, lambda: 0.0)
         self.agents = Agents(lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops)
         for keeper in (hub, hub.subscriptions, issues, keys, letters, runs, texts, book):
             ledger.join(keeper)
-        self.agents.add_project("p", ledger)
+        self.agents.add_project("p", ledger, budgets.spending)
+        ledger.join(budgets)
+        news: Any = BudgetNews(hub, keys, self)  # type: ignore[arg-type]  # it only sends
+        self.steward = Steward(clock, self.agents, {"p": (budgets, news)}, GRACE_SECONDS)
         self.engine = Engine(
             clock, self.project, self.agents, self.roster, self._details, lambda: f"{next(self.run_ids):08x}"
         )
@@ -222,6 +237,12 @@ class FlowHouse:
         self.agents.readopt()
         self.engine.open()
         self.settle()
+
+    def send(self, new: NewMessage, sender: Holder, key: Callable[[Any], object]) -> "Deferred[Any]":
+        self.messages.append((new.to, msgspec.json.decode(new.body)))
+        sent: Any = Mock()
+        sent.record.id = f"msg-{len(self.messages)}"
+        return succeed(sent)
 
     @property
     def dead(self) -> bool:
