@@ -16,8 +16,9 @@ from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_lives import AgentHooks
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.agent_work import Work
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.budgets.budgets import Budgets
 from cco_sidecar.core.budgets.news import BudgetNews
@@ -33,7 +34,7 @@ from cco_sidecar.core.events.waiting import PollRoom
 from cco_sidecar.core.idempotency import Answered, Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
-from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.ledger import KeyRecord, Ledger
 from cco_sidecar.core.messages.messages import NewMessage
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster, parse_roster
@@ -121,6 +122,8 @@ class World:
     stopped: list[str] = field(factory=list)
     agents: dict[str, Agent] = field(factory=dict)
     news: dict[str, tuple[str, ...]] = field(factory=dict)
+    usage: dict[str, dict[str, float]] = field(factory=dict)
+    """What processes printed that they have taken; it stays in their logs."""
 
     def launch(self, order: LaunchOrder, ended: Callable[[str, Ended], None]) -> "Deferred[Launched]":
         assert order.agent_id not in self.processes, "an agent was started twice"
@@ -216,7 +219,7 @@ class FlowHouse:
             announce=self._announce,
             gone=lambda agent: None,
             log_tail=succeed,
-            last_words=lambda _: None,
+            last_words=self._last_words,
         )
         admission = Admission(self.places, self.queue, withheld=lambda agent_id: self.steward.withheld(agent_id))  # noqa: PLW0108
         loops = CrashLoops(0, 1, 1, lambda: 0.0)
@@ -238,11 +241,13 @@ class FlowHouse:
         self.engine.open()
         self.settle()
 
-    def send(self, new: NewMessage, sender: Holder, key: Callable[[Any], object]) -> "Deferred[Any]":
+    def send(self, new: NewMessage, sender: Holder, key: Callable[[Any], KeyRecord]) -> "Deferred[Any]":
+        """Take a message, as far as that is done here: it is kept, under its key."""
+        assert sender.agent_id == SIDECAR
         self.messages.append((new.to, msgspec.json.decode(new.body)))
-        sent: Any = Mock()
+        sent = Mock()
         sent.record.id = f"msg-{len(self.messages)}"
-        return succeed(sent)
+        return self.project.ledger.record("test-message", None, key(sent)).addCallback(lambda _: sent)
 
     @property
     def dead(self) -> bool:
@@ -347,6 +352,18 @@ class FlowHouse:
         self.world.agents[agent.agent_id] = agent
         order = LaunchOrder(agent.agent_id, ["true"], {}, Path("/"), agent.timeout_seconds)
         return succeed(order) if self.waiting is None else self.waiting.addCallback(lambda _: order)
+
+    def look(self) -> None:
+        """Hear what the agents have taken, and look after their budgets, as the service does every few seconds."""
+        for agent in self.agents.home("p").rows.live:
+            if agent.agent_id in self.world.usage:
+                self.agents.work.note(agent.agent_id, Work(dict(self.world.usage[agent.agent_id])))
+        self.steward.check()
+        self.settle()
+
+    def _last_words(self, agent: Agent) -> "Deferred[LastWords | None] | None":
+        usage = self.world.usage.get(agent.agent_id)
+        return None if usage is None else succeed(LastWords(dict(usage)))
 
     def _announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
         told = (event for event in self.events(event_type) if event.body.publisher == SIDECAR)

@@ -52,8 +52,8 @@ class BudgetNews:
     def tell(self, agent: Agent, grace_seconds: float) -> "Deferred[object]":
         """Fire when an agent is told, or will be when it asks next, that it is to come to an end; raises as `send`."""
         words = (
-            f"You have to come to an end: {agent.over_budget}. Commit what you have, write a checkpoint, store a result "
-            f"with the status 'partial', then end: in {grace_seconds:.0f} s you are ended."
+            f"You have to come to an end: {agent.over_budget}. Commit what you have, write a checkpoint, store a "
+            f"result with the status 'partial', then end: in {grace_seconds:.0f} s you are ended."
         )
         return self._send(agent, words, grace_seconds, f"told {agent.agent_id} {agent.over_budget_at}")
 

@@ -94,7 +94,7 @@ class Steward:
             else:
                 budgets.told(budget, crossing)
 
-        _log.info("{budget}: {level} of {what}", budget=budget.name, level=crossing.level, what=crossing.what)
+        _log.info("{budget}: {far} of its {what}", budget=budget.name, far=crossing.level, what=crossing.what)
         news.publish(budget, crossing).addBoth(told)
 
     def _have_end(self, home: Home, news: BudgetNews, agent: Agent, why: str) -> None:
