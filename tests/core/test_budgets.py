@@ -1,6 +1,5 @@
 """Budgets: what counts, that each limit is told of once, who is held back, who has to end, and what a restart keeps."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -137,7 +136,8 @@ def test_several_budgets() -> None:
     spawn(here, "b", "j", "rust-specialist")
     take(here, "a", 70)
     take(here, "b", 20)
-    assert [spent(here, *scope).tokens for scope in (("project", "p"), ("issue", "i"), ("issue", "j"), ("type", TYPE))] == [90, 70, 20, 70]  # fmt: skip
+    scopes: list[tuple[Kind, str]] = [("project", "p"), ("issue", "i"), ("issue", "j"), ("type", TYPE)]
+    assert [spent(here, *scope).tokens for scope in scopes] == [90, 70, 20, 70]
     advance(here, 20)
     assert spent(here, "project", "p").milliseconds == 40_000
     assert told(here) == [("warning", "project", "p", "seconds")]
