@@ -85,5 +85,5 @@ def _row(answer: dict[str, Any]) -> dict[str, object]:
     row["fraction"] = f"{answer['fraction']:.0%}"
     for what, limit in answer["limits"].items():
         spent = answer["spent"][what]
-        row[what] = f"{spent:g}" if limit is None else f"{spent:g} of {limit:g}"
+        row[what] = f"{spent:.16g}" if limit is None else f"{spent:.16g} of {limit:.16g}"
     return row
