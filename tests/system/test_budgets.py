@@ -1,4 +1,4 @@
-"""A budget with real processes, a real log, and a sidecar that is killed in between: told, held back, ended, going on."""
+"""A budget with real processes, and a sidecar that is killed in between: told, held back, ended, going on."""
 
 import sys
 import time
@@ -62,7 +62,7 @@ def told(sidecar: Sidecar) -> list[tuple[str, float]]:
 
 
 def test_a_budget_is_kept(sidecar: Sidecar) -> None:
-    """Warned of at 80 %; used up at 100 %: told, ended, the next held back; raised: it goes on. Nothing is forgotten."""
+    """Warned of at 80 %; used up: told, ended, the next held back; raised: it goes on. Nothing is forgotten."""
     status, _ = sidecar.call("PUT", "/api/budgets/issue/issue-1", {"tokens": 1000})
     assert status == 200
     agent = spawn(sidecar)

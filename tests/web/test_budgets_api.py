@@ -17,9 +17,9 @@ RUNNERS: dict[str, Any] = {
 SPENT = {"tokens": 0, "usd": 0.0, "usd_estimated": 0.0, "seconds": 0.0}
 
 
-def put(client: Client, kind: str, name: str, body: dict[str, object], **query: str) -> Any:
+def put(client: Client, kind: str, name: str, body: dict[str, object]) -> Any:
     """Set a budget."""
-    return client.request("PUT", f"/api/budgets/{kind}/{name}", body, **query).ok()
+    return client.request("PUT", f"/api/budgets/{kind}/{name}", body).ok()
 
 
 def spawn(sidecar: Sidecar, issue: str, runner: str = "counted", status: int = 201) -> Any:
@@ -121,7 +121,7 @@ def test_usage_while_it_runs(start: Callable[..., Sidecar]) -> None:
     assert seen()["usage"] is None
     for tokens in (100, 250):
         let_take(sidecar, agent, tokens)
-        until(lambda wanted=tokens: (seen()["usage"] or {}).get("input_tokens") == wanted, "that it is counted")
+        until(lambda: (seen()["usage"] or {}).get("input_tokens") == tokens, "that it is counted")  # noqa: B023 - at once
         assert (seen()["status"], seen()["doing"]) == ("running", "using Bash")
         usage = seen()["usage"]
         assert usage["cost_usd_estimated"] == pytest.approx(tokens / 1e6)
@@ -143,7 +143,7 @@ def test_usage_while_it_runs(start: Callable[..., Sidecar]) -> None:
 
 
 def test_seconds_of_any_runner(start: Callable[..., Sidecar]) -> None:
-    """Time is counted of whatever runs; when it is up, the next waits, and the one that runs is ended after the grace."""
+    """Time is counted of whatever runs; when it is up, the next waits, and who runs is ended after the grace."""
     sidecar, issue = start(agents={"runners": RUNNERS, "budget_grace_seconds": 1}), unique("issue")
     put(sidecar.admin, "issue", issue, {"seconds": 1})
     agent = spawn(sidecar, issue, "silent")

@@ -39,13 +39,16 @@ class Ear:
 
     _tail: Tail
     _tally: Tally = field(factory=Tally)
+    _work: Work = field(factory=lambda: Work(None))
     _lock: Lock = field(factory=Lock)
 
     def listen(self) -> tuple[Work, int]:
         """Hear what is new; gives what is known of the agent's work, and how many bytes were read. Blocks."""
         with self._lock:
             many = self._read()
-            return Work(self._tally.usage, self._tally.doing), many
+            if many:
+                self._work = Work(self._tally.usage, self._tally.doing)
+            return self._work, many
 
     def finish(self) -> Said | None:
         """Hear all that is left, and sum up. Blocks."""

@@ -17,6 +17,7 @@ MOST_LINE_BYTES = 4 * 1024 * 1024
 class _File:
     path: Path
     inode: int
+    size: int
 
 
 @define(eq=False)
@@ -63,7 +64,7 @@ class Tail:
         """Give the file in hand and the newer ones, oldest first."""
         newest = _file(self._log)
         if newest is not None and newest.inode == self._inode:
-            return [newest]
+            return [] if newest.size == self._offset else [newest]
         older = [_file(self._log.with_name(f"{self._log.name}.{number}")) for number in range(LOG_FILES - 1, 0, -1)]
         files = [file for file in (*older, newest) if file is not None]
         here = next((place for place, file in enumerate(files) if file.inode == self._inode), 0)
@@ -92,4 +93,4 @@ def _file(path: Path) -> _File | None:
         found = path.lstat()
     except FileNotFoundError:
         return None
-    return _File(path, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+    return _File(path, found.st_ino, found.st_size) if stat.S_ISREG(found.st_mode) else None
