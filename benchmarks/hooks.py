@@ -2,8 +2,8 @@
 
 Each agent is a process with a claim and a hook key of its own; every half second it edits, reads, or runs something,
 and asks as Claude Code does. Every fifth hook is about a file that another has claimed, and is to be denied. The peer
-is the least that can answer: bare asyncio that parses the JSON. Prints one JSON line; ``ratio`` is ours to the peer's p99,
-the median of interleaved rounds.
+is the least that can answer: bare asyncio that parses the JSON. Prints one JSON line; ``ratio`` is ours to the peer's
+p99, the median of interleaved rounds.
 
     python -m benchmarks.hooks [ROUNDS]
 """
