@@ -78,6 +78,7 @@ OPTIONS: Sequence[Option] = (
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
     Option("agents.budget_grace_seconds", "agents.budget_grace_seconds", whole(0, 3600), 60),
     Option("agents.limits", "agents.limits", resource_limits, {}),
+    Option("hooks.on_failure", "hooks.on_failure", one_of("allow", "deny"), "allow"),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -145,6 +146,13 @@ class AgentSettings:
 
 
 @frozen
+class HookSettings:
+    """What comes of an edit that the sidecar could not be asked about."""
+
+    on_failure: Literal["allow", "deny"]
+
+
+@frozen
 class WebhookSettings:
     """Where webhooks may go beside public addresses, and how often, how soon and for how long each message is tried."""
 
@@ -176,6 +184,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    hooks: HookSettings
     webhooks: WebhookSettings
     config: Path
     home: Path

@@ -12,6 +12,7 @@ from cco_sidecar.core.budgets.spending import Spending
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.hooks.hooks import Hooks
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
@@ -63,6 +64,7 @@ class Desk:
             Runs(house.ledger),
             rights.messages,
             Budgets(house.clock, house.ledger, Spending(lambda _: None)),
+            Hooks(house.clock, house.hub, rights.claims, rights.tasks, rights.messages),
         )
         self.results = Results(
             house.clock,

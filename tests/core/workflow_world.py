@@ -211,7 +211,24 @@ class FlowHouse:
         none: Any = None  # nothing here has to do with webhooks, claims, tasks, checkpoints or messages
         budgets = Budgets(clock, ledger, Spending(lambda agent: self.agents.work.usage_of(agent)))  # noqa: PLW0108
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none, budgets)
+        kept = (
+            ledger,
+            hub,
+            issues,
+            book,
+            keys,
+            letters,
+            none,
+            texts,
+            none,
+            none,
+            none,
+            none,
+            runs,
+            none,
+            budgets,
+            none,
+        )
         self.project = Project("p", Path("/p"), *kept)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),
