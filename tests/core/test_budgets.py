@@ -12,6 +12,7 @@ from cco_sidecar.core.agent_rows import Agent, SpawnOrder
 from cco_sidecar.core.budgets.budget import BudgetRecord, Limits
 from cco_sidecar.core.budgets.budgets import MOST_BUDGETS, Budgets
 from cco_sidecar.core.budgets.spending import Kind, Spent, spent_of
+from cco_sidecar.core.workflows.judging import ending_of
 from cco_sidecar.errors import NotFound, StorageFull, TooManyRequests
 from tests.core.workflow_world import GRACE_SECONDS, FlowHouse, World, packaged
 from tests.fakes import outcome, result_of
@@ -325,10 +326,13 @@ def test_a_workflow_waits() -> None:
     here.start()
     (first,) = here.run().live
     for number in range(1, 4):  # more often than there are tries
-        attempt = here.run().live[-1]
+        attempt, before = here.run().live[-1], here.run()
         take(here, attempt.agent_id, 100)
         advance(here, GRACE_SECONDS)
         assert here.agents.get("p", attempt.agent_id).failure == "budget"
+        ending = ending_of(before, here.events("agent_failed")[-1])  # all there is when its row is gone
+        assert ending is not None
+        assert ending.over_budget.startswith("the budget of issue 'i' is used up")
         (waiting,) = here.run().live
         assert (waiting.number, here.agents.get("p", waiting.agent_id).status) == (number + 1, "queued")
         here = here.restart()

@@ -388,6 +388,7 @@ class FlowHouse:
             return succeed(None)
         data = {"agent_id": agent.agent_id, "agent_type": agent.agent_type, "status": agent.status}
         data |= {"exit_code": agent.exit_code, "result_id": agent.result_id}  # type: ignore[dict-item]  # JSON
+        data |= {"failure": agent.failure, "reason": agent.reason} if agent.failure else {}
         raw = msgspec.Raw(msgspec.json.encode(data))
         draft = Draft(event_type, "agents", SIDECAR, agent.agent_type, agent.issue_id, raw)
         return self.project.hub.publish(draft).addCallback(lambda published: published)

@@ -38,6 +38,7 @@ class Budgets:
     spending: Spending
     kinds: tuple[str, ...] = ("budgets", "budget", "budget_gone")
     _kept: dict[Scope, BudgetRecord] = field(factory=dict)
+    _used_up: dict[Scope, str] = field(factory=dict)  # why nobody starts there: everybody in a long queue asks
     _writing: Counter[Scope] = field(factory=Counter)
     _numbered: int = 0
 
@@ -78,7 +79,7 @@ class Budgets:
         record = self.get(kind, name)
 
         def removed(_: object) -> BudgetRecord:
-            self._kept.pop(record.scope, None)
+            self._forget(record.scope)
             return record
 
         return shielded(self._write(record.scope, "budget_gone", _Gone(kind, name)).addCallback(removed))
@@ -96,8 +97,15 @@ class Budgets:
         return on_disk.addBoth(written)
 
     def _take(self, record: BudgetRecord) -> BudgetRecord:
+        self._forget(record.scope)
         self._kept[record.scope] = record
+        if why := record.why():
+            self._used_up[record.scope] = why
         return record
+
+    def _forget(self, scope: Scope) -> None:
+        self._kept.pop(scope, None)
+        self._used_up.pop(scope, None)
 
     # Asking
 
@@ -128,11 +136,9 @@ class Budgets:
         """Say that an agent has no budget any more, and which; None while it has."""
         if self.spending.has_changed:
             self.check()
-        for scope in scopes_of(agent):
-            record = self._kept.get(scope)
-            if record is not None and (why := record.why()):
-                return why
-        return None
+        if not self._used_up:
+            return None
+        return next((self._used_up[scope] for scope in scopes_of(agent) if scope in self._used_up), None)
 
     # Counting
 
@@ -158,8 +164,7 @@ class Budgets:
     def _note(self, record: BudgetRecord, crossings: tuple[Crossing, ...]) -> None:
         if crossings == record.crossings:
             return
-        record = replace(record, crossings=crossings)
-        self._kept[record.scope] = record
+        record = self._take(replace(record, crossings=crossings))
         # If a crash loses it, it is found again from what was spent.
         self._ledger.note("budget", record)
 
@@ -168,17 +173,17 @@ class Budgets:
     def restore(self, kind: str, body: msgspec.Raw) -> None:
         """Apply a record."""
         if kind == "budget":
-            record = msgspec.json.decode(body, type=BudgetRecord)
-            self._kept[record.scope] = record
+            record = self._take(msgspec.json.decode(body, type=BudgetRecord))
             self._numbered = max(self._numbered, record.number)
         elif kind == "budget_gone":
             gone = msgspec.json.decode(body, type=_Gone)
-            self._kept.pop((gone.kind, gone.id), None)
+            self._forget((gone.kind, gone.id))
         else:
             state = msgspec.json.decode(body, type=_State)
             self._numbered = max(self._numbered, state.numbered)
             self.spending.restore(state.dropped)
-            self._kept.clear()  # the budgets of that moment follow
+            for scope in list(self._kept):
+                self._forget(scope)  # the budgets of that moment follow
 
     def snapshot(self) -> Iterable[Record]:
         """Give what was taken by agents that are not kept, then all budgets."""

@@ -67,6 +67,7 @@ class Steward:
 
     def check(self) -> None:
         """Look at all budgets, and at the agents that run."""
+        self._told &= {agent.agent_id for home in self._agents.homes for agent in home.rows.live}
         for project_id, (budgets, news) in self._books.items():
             for budget, crossing in budgets.check():
                 self._tell(project_id, budget, crossing)
@@ -74,8 +75,8 @@ class Steward:
             for agent in budgets.spending.live:
                 why = budgets.exhausted(agent)
                 if agent.is_ending:
-                    self._told.discard(agent.agent_id)
-                elif why is None:
+                    continue
+                if why is None:
                     self._let_go_on(home, news, agent)
                 else:
                     self._have_end(home, news, agent, why)
@@ -107,7 +108,6 @@ class Steward:
             self._told.add(agent.agent_id)
             news.tell(agent, self._grace_seconds).addErrback(self._not_told, agent.agent_id)
         if now >= (agent.over_budget_at or 0.0) + self._grace_seconds:
-            self._told.discard(agent.agent_id)
             self._agents.kill(agent.project_id, agent.agent_id, GRACE_SECONDS).addErrback(_unforeseen)
 
     def _not_told(self, failure: Failure, agent_id: str) -> None:
