@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cco_sidecar.backends.agents import tailing
 from cco_sidecar.backends.agents.claude import settings_file
 from cco_sidecar.backends.agents.hearing import MOST_OF_ONE_BYTES, Ear
 from cco_sidecar.backends.agents.shim.log import Log
@@ -227,3 +228,32 @@ def test_a_look_is_bounded(tmp_path: Path) -> None:
     log.unlink()
     os.mkfifo(log)
     assert Ear(Tail(log)).listen() == (Work(None), 0)
+
+
+def test_too_long_a_line(tmp_path: Path) -> None:
+    """It is passed over, whole; what follows it is read."""
+    log = tmp_path / "agent.log"
+    log.write_bytes(b"x" * (MOST_LINE_BYTES + 10))
+    tail = Tail(log)
+    assert tail.read(2 * MOST_LINE_BYTES) == ([], MOST_LINE_BYTES + 10)
+    with log.open("ab") as opened:
+        opened.write(b"its end\nanother\n")
+    assert tail.read(100)[0] == [b"another"]
+
+
+def test_rotated_at_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that becomes another between the look and the opening is not taken for it."""
+    log, older = tmp_path / "agent.log", tmp_path / "agent.log.1"
+    log.write_bytes(b"one\n")
+    tail = Tail(log)
+    assert tail.read(100)[0] == [b"one"]
+    with log.open("ab") as opened:
+        opened.write(b"two\n")
+    look = tailing._file
+    stale = {path: look(path) for path in (log, older)}
+    log.rename(older)
+    log.write_bytes(b"three\n")
+    monkeypatch.setattr(tailing, "_file", stale.get)
+    assert tail.read(100) == ([], 0)
+    monkeypatch.undo()
+    assert tail.read(100)[0] == [b"two", b"three"]

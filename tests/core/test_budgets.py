@@ -108,13 +108,26 @@ def test_crossings_are_told_once() -> None:
     assert (told(here), budgets(here).get("issue", "i").state) == (over, "exhausted")
     for snapshot in (False, True):
         here = here.restart(snapshot=snapshot)
-        assert budgets(here).get("issue", "i").state == "exhausted"  # before anything was heard of the agent
+        here.steward.check()  # before anything was heard of the agent
+        assert budgets(here).get("issue", "i").state == "exhausted"
         here.look()
         assert told(here) == over
     event = here.events("budget_exhausted")[0]
     data = msgspec.json.decode(event.data)
     assert (data["limit"], data["spent"], event.body.issue_id) == (100, 100, "i")
     assert "100 tokens of 100 tokens" in data["message"]
+
+
+def test_told_long_ago() -> None:
+    """What was told is not told again when nobody remembers its idempotency key any more."""
+    here = house(retention_seconds=7 * 86_400.0)
+    set_budget(here, "issue", "i", tokens=100)
+    spawn(here, "a")
+    take(here, "a", 80)
+    for snapshot in (False, True):
+        here = here.restart(snapshot=snapshot)
+        advance(here, 25 * 3600)
+        assert told(here) == [("warning", "issue", "i", "tokens")]
 
 
 def test_both_at_once() -> None:
