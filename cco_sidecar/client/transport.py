@@ -126,7 +126,7 @@ class Pool:
         for connection in idle:
             connection.close()
 
-    def _take(self, is_fresh: bool, seconds: float | None) -> "_Connection":
+    def _take(self, is_fresh: bool, seconds: float | None = None) -> "_Connection":
         while True:
             with self._lock:
                 if self.is_closed:

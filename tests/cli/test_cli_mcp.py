@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cco_sidecar.cli.mcp import project_of
+from cco_sidecar.cli.place import project_of
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cco, ScriptedSidecar
@@ -80,8 +80,9 @@ def test_a_person_acts_as_an_agent(sidecar: "ScriptedSidecar", cco: "Cco", monke
     monkeypatch.setenv("CCO_ISSUE", "issue-7")
     assert said(cco, PING, token=None) == [PONG]
     tokens = [one.body for one in sidecar.asked if one.path == "/api/tokens"]
-    first = {"agent_type": "chief-architect", "issue_id": "issue-7"}
-    assert tokens == [first, {**first, "agent_id": "a-1"}]
+    agent_id = tokens[0]["agent_id"]
+    assert agent_id.startswith("chief-architect-")
+    assert tokens == [{"agent_type": "chief-architect", "issue_id": "issue-7", "agent_id": agent_id}] * 2
     shown = [one.headers["authorization"] for one in sidecar.asked if one.path == "/api/mcp"]
     assert shown == ["Bearer first", "Bearer second"]
 
