@@ -45,7 +45,7 @@ def above(proc: FakeProc, parent: int, environ: dict[str, str] | None = None) ->
 
 
 def test_a_server_and_a_hook(proc: FakeProc) -> None:
-    """The server's parent is claude, a hook has a shell between them, wrappers may be more; whatever claude is called."""
+    """The server's parent is claude, a hook has a shell between them, wrappers may be more; any name will do."""
     claude = Process(MACHINE, 60, 600)
     assert above(proc, 60) == claude
     proc.add(70, 60, "sh", **HERE)
