@@ -150,8 +150,8 @@ def _is_to_be_told(call: Call, trouble: Trouble, asker: Agent | Person | None) -
 
 def _denial(what: str) -> dict[str, object]:
     reason = (
-        f"The sidecar could not be asked whether another agent is at work on this file, and this repository wants no "
-        f"edit without that (cco init --on-failure deny). {what} Until then do not edit; tell the person."
+        "The sidecar could not be asked whether another agent is at work on this file, and here no edit goes without "
+        f"that (--on-failure deny). {what} Until then do not edit; if a person is there, tell them."
     )
     output = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason}
     return {"hookSpecificOutput": output}
