@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.claude.real_claude import RealClaude, needs_claude, result_of
-from tests.claude.scripted_api import Answer, Asked, ScriptedApi, Text, ToolUse
+from tests.claude.scripted_api import Answer, Asked, ScriptedApi, Text, ToolUse, in_order
 from tests.cli.conftest import Asked as Seen
 from tests.cli.conftest import Reply, ScriptedSidecar
+from tests.system.sidecar_process import Sidecar as RealSidecar
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = {"type": "object", "properties": {}}
@@ -70,16 +71,21 @@ def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
 
 @pytest.fixture
 def repository(tmp_path: Path, sidecar: Sidecar) -> Path:
-    """A repository in which `cco init` did its work; `cco` is this one."""
+    """A repository that belongs to the scripted sidecar."""
     found = tmp_path / "repository"
-    programs = tmp_path / "bin"
     found.mkdir()
+    return make_repository(tmp_path, found, tmp_path / "cco", sidecar.url)
+
+
+def make_repository(tmp_path: Path, found: Path, home: Path, url: str) -> Path:
+    """Let `cco init` do its work; `cco` is this one."""
+    programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "cco").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m cco_sidecar "$@"\n')
     (programs / "cco").chmod(0o755)
     subprocess.run(["git", "init", "-q", "."], cwd=found, check=True)
-    environment = {**os.environ, "PATH": f"{programs}:/usr/bin:/bin", "CCO_HOME": str(tmp_path / "cco")}
-    command = [sys.executable, "-m", "cco_sidecar", "init", "--sidecar-url", sidecar.url]
+    environment = {**os.environ, "PATH": f"{programs}:/usr/bin:/bin", "CCO_HOME": str(home)}
+    command = [sys.executable, "-m", "cco_sidecar", "init", "--sidecar-url", url]
     subprocess.run(command, cwd=found, env=environment, check=True, capture_output=True)
     return found
 
@@ -117,6 +123,33 @@ def test_one_claude_is_one_agent(tmp_path: Path, repository: Path, sidecar: Side
         other = agent_of()
     assert first == second == third != other
     assert not list((tmp_path / "cco/run/persons").glob("*.*.*.json"))
+
+
+@needs_claude
+def test_with_a_real_sidecar(tmp_path: Path) -> None:
+    """What its tools keep, its hooks tell when the session is gone on with; an edit of another's file is denied."""
+    with RealSidecar(tmp_path) as sidecar, ScriptedApi(in_order()) as api:
+        url = f"http://127.0.0.1:{sidecar.port}"
+        repository = make_repository(tmp_path, sidecar.root, sidecar.home, url)
+        other = sidecar.agent_token("the-other", "main", "test-engineer")
+        assert sidecar.call("POST", "/api/claims", {"resource": "taken.txt", "ttl_seconds": 60}, token=other)[0] == 201
+        file = repository / "taken.txt"
+        write = ToolUse("Write", {"file_path": str(file), "content": "x"}, call_id="toolu_w")
+        keep = ToolUse("mcp__cco__checkpoint", {"checkpoint": {"next": "paint the door"}}, call_id="toolu_c")
+        claude = RealClaude(tmp_path / "of-claude", api, {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"})
+        claude.more["CCO_HOME"] = str(sidecar.home)
+        claude.trust(repository)
+        api.script = in_order(keep, write, Text("Well."), Text("Well."))
+        claude.ask(repository, "Paint.", "--allowedTools", "Write")
+        done, denied = api.turns[1].results["toolu_c"], api.turns[2].results["toolu_w"]
+        before = len(api.turns)
+        api.script = in_order(Text("I go on."), Text("I go on."))
+        claude.ask(repository, "Go on.", "--continue")
+    assert '"agent_id":"chief-architect-' in done
+    assert "the-other" in denied
+    assert not file.exists()
+    # The conversation has it already; the briefing of the agent that it was has it once more.
+    assert api.turns[before].text.count("paint the door") > api.turns[before - 1].text.count("paint the door")
 
 
 @needs_claude
