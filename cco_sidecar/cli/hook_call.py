@@ -11,9 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
-from cco_sidecar import runfile
-from cco_sidecar.cli import place
-from cco_sidecar.cli.asking import Answer, Trouble, advice, ask
+from cco_sidecar.cli.asking import Answer, Trouble, ask
 from cco_sidecar.cli.person import Agent, Person, who
 from cco_sidecar.client.server import parse_server
 
@@ -78,7 +76,7 @@ def run(call: Call, environ: Mapping[str, str], lines: BinaryIO, out: TextIO, er
         asker = who(call.url, call.token, environ, lambda: deadline - time.monotonic(), hook.get("session_id"))
         answer = _carry(hook, asker, deadline)
     except Trouble as trouble:
-        what = f"{trouble} {_advice(call, trouble, environ)}".strip()
+        what = str(trouble) if asker is None else asker.explain(trouble)
         if call.on_failure == "deny" and call.event == "pre-tool-use":
             out.write(json.dumps(_denial(what)) + "\n")
             return 0
@@ -155,10 +153,6 @@ def _denial(what: str) -> dict[str, object]:
     )
     output = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason}
     return {"hookSpecificOutput": output}
-
-
-def _advice(call: Call, trouble: Trouble, environ: Mapping[str, str]) -> str:
-    return advice(trouble, place.find(call.url, environ).server.url, runfile.running(place.home(environ)))
 
 
 def main(call: Call) -> None:

@@ -43,6 +43,9 @@ class Identity(Protocol):
     def take(self, successor: str) -> None:
         """Take the token that follows."""
 
+    def explain(self, trouble: Trouble) -> str:
+        """Say what is wrong and what to do about it."""
+
 
 class Refused(Exception):
     """There is no answer of the protocol's; the message is for a person or a model."""
@@ -105,13 +108,17 @@ class Bridge:
         try:
             self._ask(pool, line, message)
         except (Refused, Trouble, click.ClickException) as error:
-            text = error.format_message() if isinstance(error, click.ClickException) else str(error)
             if key in self._under_way and request_id is not None:
-                self._say(_error(request_id, SERVER_ERROR, text, getattr(error, "data", None)))
+                self._say(_error(request_id, SERVER_ERROR, self._explained(error), getattr(error, "data", None)))
         finally:
             self._under_way.pop(key, None)
             self._threads.discard(threading.current_thread())
             self._places.release()
+
+    def _explained(self, error: Exception) -> str:
+        if isinstance(error, Trouble):
+            return self._identity.explain(error)
+        return error.format_message() if isinstance(error, click.ClickException) else str(error)
 
     def _ask(self, pool: Pool, line: bytes, message: Mapping[str, Any]) -> None:
         shown = self._identity.token()

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from cco_sidecar import runfile
 from cco_sidecar.cli import place as places
-from cco_sidecar.cli.asking import Trouble, ask
+from cco_sidecar.cli.asking import Trouble, advice, ask
 from cco_sidecar.cli.claude_process import SESSION, claude_above
 from cco_sidecar.cli.person_files import Busy, Kept, PersonFiles, Unkept, key_of
 from cco_sidecar.client.tokens import claims_of
@@ -29,20 +30,32 @@ _MARGIN_SECONDS = 5.0
 """A token that ends so soon is not shown any more; the sidecar gives its successor long before."""
 
 
-class Agent:
-    """An agent that was given its token, by a flag or its environment."""
+class Asker:
+    """Whoever asks, of the sidecar that a flag or the environment names."""
 
-    def __init__(self, url: str | None, token: str | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, url: str | None, environ: Mapping[str, str]) -> None:
         self._url = url
-        self._flag = token
         self._environ = environ
         self._lock = threading.Lock()
-        self._token: str | None = None
 
     @property
     def place(self) -> places.Place:
         """Where the sidecar is now."""
         return places.find(self._url, self._environ)
+
+    def explain(self, trouble: Trouble) -> str:
+        """Say what is wrong and what to do about it."""
+        running = runfile.running(places.home(self._environ))
+        return f"{trouble} {advice(trouble, self.place.server.url, running)}".strip()
+
+
+class Agent(Asker):
+    """An agent that was given its token, by a flag or its environment."""
+
+    def __init__(self, url: str | None, token: str | None, environ: Mapping[str, str]) -> None:
+        super().__init__(url, environ)
+        self._flag = token
+        self._token: str | None = None
 
     def token(self, refused: str | None = None) -> str:
         """Give the token, or another one in the place of one that was refused.
@@ -62,7 +75,7 @@ class Agent:
             self._token = successor
 
 
-class Person:
+class Person(Asker):
     """The agent that a person's own `claude` is.
 
     :param files: what its other programs know of it, too.
@@ -78,17 +91,10 @@ class Person:
         session_id: str,
         left: Callable[[], float],
     ) -> None:
-        self._url = url
-        self._environ = environ
+        super().__init__(url, environ)
         self._files = files
         self._session = session_id
         self._left = left
-        self._lock = threading.Lock()
-
-    @property
-    def place(self) -> places.Place:
-        """Where the sidecar is now."""
-        return places.find(self._url, self._environ)
 
     def token(self, refused: str | None = None) -> str:
         """Give the token of this `claude`, or another one in the place of one that was refused.

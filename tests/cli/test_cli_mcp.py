@@ -89,8 +89,17 @@ def test_a_person_acts_as_an_agent(sidecar: "ScriptedSidecar", cco: "Cco", monke
 
 def test_no_sidecar(cco: "Cco") -> None:
     """Each request says how to start one; the client stays connected, and can ask again."""
-    found = cco("mcp", "--sidecar-url", "http://127.0.0.1:9", "--token", "mine", text=lines(PING))
-    assert "cco daemon start" in json.loads(found.stdout)["error"]["message"]
+    for token in ("--token", "mine"), ():
+        found = cco("mcp", "--sidecar-url", "http://127.0.0.1:9", *token, text=lines(PING))
+        assert "cco daemon start" in json.loads(found.stdout)["error"]["message"]
+
+
+def test_a_token_that_is_refused_to_a_person(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """The answer has the sidecar's words and its error."""
+    sidecar.refuse("POST", "/api/tokens", 400, "VAL_001", "issue_id is wrong.")
+    (answer,) = said(cco, PING, token=None)
+    assert answer["error"]["message"] == "issue_id is wrong."
+    assert answer["error"]["data"]["code"] == "VAL_001"
 
 
 def test_project_of_a_directory(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import closed_loop, context_livez, context_speed, fanout, hook_command, recovery
+from benchmarks import closed_loop, context_livez, context_speed, fanout, hook_command, hooks, recovery
 from benchmarks.context_tree import generate_tree
 from benchmarks.load import Load, http_request, nats_request
 from benchmarks.machine import CPUMeter
@@ -244,3 +244,10 @@ def test_a_hook_is_a_process(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["ratio"] == pytest.approx(told["our_ms"] / told["peer_ms"], rel=0.05)
     assert told["our_p95_ms"] == told["our_ms"]
+
+
+def test_hooks(tmp_path: Path) -> None:
+    """Every hook is answered, and just the edits of what another has claimed are denied."""
+    found = hooks.ours(tmp_path, agents=3)
+    assert (len(found.seconds), found.refused) == (3 * hooks.HOOKS_EACH, 0)
+    assert found.denied == 3 * hooks.HOOKS_EACH // 5
