@@ -1,5 +1,6 @@
 """The `cco` command; every module here starts fast, and imports what is heavy inside the command that needs it."""
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,7 @@ def main() -> None:
         return
     try:
         if sys.argv[1:2] == ["hook"]:
+            gc.disable()  # it ends before there is anything to collect
             from cco_sidecar.cli import hook_call
 
             call = hook_call.short_way(sys.argv[2:], os.environ)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from cco_sidecar.cli.output import one_line
 from cco_sidecar.client.server import Server
 from cco_sidecar.client.transport import BrokenError, Pool, TimedOutError, UnreachableError
 from cco_sidecar.client.values import Request
@@ -21,6 +20,8 @@ class Trouble(Exception):
     """
 
     def __init__(self, kind: str, message: str, status: int = 0, data: object = None) -> None:
+        from cco_sidecar.cli.output import one_line
+
         super().__init__(one_line(message))
         self.kind = kind
         self.status = status

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ MOST_SESSIONS = 256
 UNUSED_SECONDS = 86_400.0
 """So long after its last change a file goes of which nobody can say whether its `claude` still runs."""
 
-_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FILES = "*.*.*.json"
 _LEFT_OVER = ".*.json.*"
 _WAIT_STEP_SECONDS = 0.01
@@ -108,7 +106,7 @@ class PersonFiles:
 
     def remember(self, kept: Kept) -> None:
         """Write down which agent the session is; everybody should be locked out."""
-        if not _SESSION.fullmatch(kept.session_id):
+        if not _is_session(kept.session_id):
             return
         sessions = self._sessions()
         sessions.pop(kept.session_id, None)
@@ -196,7 +194,12 @@ def key_of(process: Process | None, session_id: str) -> str | None:
     """Name a `claude` by its process; where that is not known, by its session; None if neither is."""
     if process is not None:
         return f"{process.machine}.{process.pid}-{process.start_ticks}"
-    return f"session.0.{session_id}" if _SESSION.fullmatch(session_id) else None
+    return f"session.0.{session_id}" if _is_session(session_id) else None
+
+
+def _is_session(text: str) -> bool:
+    """Say whether it can be a session's id, and so part of a file's name."""
+    return text.isascii() and text.replace("-", "").isalnum() and len(text) <= 64
 
 
 def _process_of(key: str) -> Process | None:

@@ -285,8 +285,10 @@ class _Reader:
 def _connect(server: Server, seconds: float) -> socket.socket:
     deadline = time.monotonic() + seconds
     trouble: OSError | None = None
+    # Of text, Python makes a name as DNS has it, for which it first imports tables of Unicode.
+    host = server.host.encode() if server.host.isascii() else server.host
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM)
         for family, kind, protocol, _, address in found:
             connection = socket.socket(family, kind, protocol)
             try:

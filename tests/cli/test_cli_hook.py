@@ -24,7 +24,15 @@ HOOKS = ("POST", "/api/hooks/claude")
 TOKENS = ("POST", "/api/tokens")
 NOBODY = "http://127.0.0.1:9"
 NOT_LOADED = {"click", "twisted", "attr", "attrs", "msgspec", "http.client", "ssl", "email", "asyncio", "logging"}
-NOT_LOADED |= {"subprocess", "inspect", "hashlib", "cco_sidecar.cli.root", "cco_sidecar.client.sync"}
+NOT_LOADED |= {
+    "encodings.idna",
+    "unicodedata",
+    "subprocess",
+    "inspect",
+    "hashlib",
+    "cco_sidecar.cli.root",
+    "cco_sidecar.client.sync",
+}
 
 
 def said(event: str = "Stop", session: str = "s-1", **more: Any) -> dict[str, Any]:
