@@ -134,6 +134,15 @@ def test_without_a_sidecar(home: Path) -> None:
     assert ran("stop", said(), NOBODY) == (0, "", "")
     assert ran("post-tool-use", said("PostToolUse"), NOBODY) == (0, "", "")
     assert ran("stop", said(session="s-2"), NOBODY)[0] == 1
+    assert ran("session-start", said("SessionStart", source="clear"), NOBODY)[0] == 1
+
+
+def test_without_an_admin_token(sidecar: "ScriptedSidecar", home: Path) -> None:
+    """The sidecar of another home is asked all the same, with none, and says what is wrong with that."""
+    (home / "admin-token").unlink()
+    sidecar.refuse(*TOKENS, 401, "AUTH_001", "Show a token.")
+    assert ran("stop", said())[2] == "cco hook stop: Show a token.\n"
+    assert "authorization" not in sidecar.asked[0].headers
 
 
 def test_a_sidecar_that_goes_away(sidecar: "ScriptedSidecar") -> None:

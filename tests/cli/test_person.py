@@ -91,12 +91,15 @@ def test_what_is_kept_is_private(home: Path, sidecar: "ScriptedSidecar") -> None
 
 
 def test_two_claudes_are_two_agents(home: Path, sidecar: "ScriptedSidecar") -> None:
-    """Also in the same directory, on the same issue."""
+    """Also in the same directory, on the same issue; what one has left that has gone is cleared away."""
     sidecar.on(*TOKENS, {"token": "t"}, 201)
+    gone, files = person(home, sidecar, GONE)
+    assert gone.is_news("late")
     person(home, sidecar, me(), "s-1")[0].token()
     person(home, sidecar, me()._replace(pid=os.getppid()), "s-2")[0].token()
     one, other = asked_for(sidecar)
     assert one["agent_id"] != other["agent_id"]
+    assert files.read() is None
 
 
 @pytest.mark.parametrize("why", ["ended", "refused", "elsewhere"])
