@@ -135,6 +135,6 @@ def test_watch_on_a_terminal(sidecar: "ScriptedSidecar", cco: "Cco", monkeypatch
     assert ["i", "tdd", "escalated"] in rows
     assert "… plan: chief-architect waits: no budget is left" in found.stdout
     assert ["plan", "running", "1", "chief-architect", "1", "failed", "agent-1"] in rows
-    assert ["1", "chief-architect", "2", "failed", "agent-1"] in rows
+    assert ["1", "chief-architect", "2", "queued", "agent-1"] in rows
     assert ["review", "waiting"] in rows
     assert ["!", "workflow:", "stuck"] in rows
