@@ -5,6 +5,7 @@ a loop that logs what it catches.
 """
 
 import gc
+import os
 import sys
 import unittest
 from collections.abc import Iterator
@@ -78,6 +79,26 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
     if unexpected:
         texts = "\n".join(failure.getTraceback() for failure in unexpected)
         pytest.fail(f"{len(unexpected)} failures were logged:\n{texts}", pytrace=False)
+
+
+_LONG_FIRST = ("docs", "system", "claude", "web", "backends")
+"""Directories whose files take longest; a long file that begins last is waited for with an idle core."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Say how many are at work: one more than there are cores, for a good part of the tests waits."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the long files begin first where several are at work (with ``--no-loadscope-reorder``)."""
+    if not hasattr(config, "workerinput"):
+        return  # one after the other, what is quick says first what is wrong
+    places = {name: place for place, name in enumerate(_LONG_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
 
 
 def pytest_collection_finish() -> None:
