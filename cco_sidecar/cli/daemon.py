@@ -1,5 +1,6 @@
 """``cco daemon`` and ``cco orchestration-server``: the service, in the background and in the foreground."""
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -132,7 +133,11 @@ def orchestration_server(ctx: click.Context, /, in_background: bool, **flags: An
         _start(flags)
         return
     settings = load_settings(flags)
-    from cco_sidecar.service import run
+    gc.disable()  # all of this stays: looking through it again and again makes a tenth of the start
+    try:
+        from cco_sidecar.service import run
+    finally:
+        gc.enable()
 
     ctx.exit(run(settings))
 
