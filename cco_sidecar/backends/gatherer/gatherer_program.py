@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> None:
 def _warm_up(connection: socket.socket) -> None:
     """Have the rules' automata made before the first order: they are made as they run, and that takes 0.2 s."""
     wait = _IDLE_SECONDS  # the start of the sidecar comes first
-    for path in Path(__file__).parents[2].rglob("*.py"):
+    for path in (Path(__file__).parents[2] / "core").rglob("*.py"):
         if select.select([connection], [], [], wait)[0]:
             return
         wait = 0.0
