@@ -101,7 +101,7 @@ class SidecarService(MultiService):
         self._at_end(stop)
 
     def _recover(self, log: ProjectLog) -> None:
-        recovery = log.journal.recover(log.project.ledger.restore)
+        recovery = log.journal.recover(log.project.ledger.restore, log.project.ledger.lasts)
         log.journal.open()
         self._at_end(log.journal.close)
         log.project.hub.open(recovery.most_lost)
