@@ -77,6 +77,12 @@ OPTIONS: Sequence[Option] = (
     Option("agents.busy_seconds", "agents.busy_seconds", whole(0), 1800),
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
     Option("agents.limits", "agents.limits", resource_limits, {}),
+    Option("breaker.first_wait_seconds", "breaker.first_wait_seconds", whole(1, 86400), 30),
+    Option("breaker.most_wait_seconds", "breaker.most_wait_seconds", whole(1, 86400), 300),
+    Option("breaker.login_wait_seconds", "breaker.login_wait_seconds", whole(1, 86400), 600),
+    Option("breaker.resume_per_minute", "breaker.resume_per_minute", whole(0), 60),
+    Option("breaker.max_parkings", "breaker.max_parkings", whole(0), 200),
+    Option("breaker.max_parked_seconds", "breaker.max_parked_seconds", whole(0), 259200),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -143,6 +149,21 @@ class AgentSettings:
 
 
 @frozen
+class BreakerSettings:
+    """How an account that is of no use is tried again, and how long its agents wait for that.
+
+    docs/configuration.md says what each means.
+    """
+
+    first_wait_seconds: int
+    most_wait_seconds: int
+    login_wait_seconds: int
+    resume_per_minute: int
+    max_parkings: int
+    max_parked_seconds: int
+
+
+@frozen
 class WebhookSettings:
     """Where webhooks may go beside public addresses, and how often, how soon and for how long each message is tried."""
 
@@ -174,6 +195,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    breaker: BreakerSettings
     webhooks: WebhookSettings
     config: Path
     home: Path

@@ -75,6 +75,9 @@ class AgentLine(msgspec.Struct):
     result_id: str | None
     usage: dict[str, float] | None
     failure: str | None
+    account: str | None
+    parkings: int
+    parked_since: str | None
     parent: str
     restarts: int
     condition: str | None
@@ -283,6 +286,9 @@ class AgentsAPI:
             result_id=agent.result_id,
             usage=agent.usage,
             failure=agent.failure or None,
+            account=agent.account or None,
+            parkings=agent.parkings,
+            parked_since=_time(agent.parked_at),
             parent=agent.parent,
             restarts=agent.restarts,
             condition=agent.condition or None,

@@ -15,9 +15,11 @@ from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_lives import AgentHooks
+from cco_sidecar.core.agent_parking import ParkingLimits
 from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.breaker import Breakers, Waits
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.event import SIDECAR, Event
@@ -208,7 +210,11 @@ class FlowHouse:
         )
         admission = Admission(self.places, self.queue)
         loops = CrashLoops(0, 1, 1, lambda: 0.0)
-        self.agents = Agents(lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops)
+        breakers = Breakers(clock, Waits(), lambda: 0.0)
+        limits = ParkingLimits()
+        self.agents = Agents(
+            lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops, breakers, limits
+        )
         for keeper in (hub, hub.subscriptions, issues, keys, letters, runs, texts, book):
             ledger.join(keeper)
         self.agents.add_project("p", ledger)

@@ -5,19 +5,23 @@ Claude Code is started with ``--output-format stream-json``: a line of JSON for 
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cco_sidecar.core.agent_rows import LastWords
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """The summary stands at the end: of a longer output no more is read."""
 MOST_REASON = 500
+_MOST_RETRY_SECONDS = 3600.0
+# It becomes an argument of a command.
+_SESSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{7,63}")
 
 _TOKENS = {
     "input_tokens": "inputTokens",
@@ -33,6 +37,9 @@ _OF_MESSAGE = {
 }
 _ENDS = {"error_max_turns": "max_turns", "error_max_budget_usd": "max_budget"}
 _LOGIN = (401, 403)
+_SYNTHETIC = "<synthetic>"
+"""The model that messages of Claude Code itself name."""
+_NO_SESSION = "No conversation found with session ID"
 
 
 @frozen
@@ -67,13 +74,46 @@ def last_words(log: Path) -> Said | None:
     """Read what the last run of an agent said; None when its output holds nothing of the kind."""
     run: list[Mapping[str, Any]] = []
     for line in _lines(log):
-        if line.get("subtype") == "init":
+        if line.get("subtype") == "init" or (line["type"] == "result" and any(it["type"] == "result" for it in run)):
             run = []  # it was started again
         run.append(line)
     if not run:
         return None
     summary = next((line for line in reversed(run) if line.get("type") == "result"), None)
-    return _so_far(run) if summary is None else _at_the_end(summary)
+    said = _so_far(run) if summary is None else _at_the_end(summary)
+    return None if said is None else evolve(said, **_about(run))
+
+
+def is_answered(log: Path) -> bool:
+    """Say whether the model has answered an agent since its newest process began, as far as that can be seen."""
+    answered = False
+    for line in _lines(log):
+        if line["type"] == "result" or line.get("subtype") == "init":
+            answered = False  # a process has ended, or begun
+        answered = answered or _is_answer(line)
+    return answered
+
+
+def _is_answer(line: Mapping[str, Any]) -> bool:
+    message = line.get("message")
+    return line["type"] == "assistant" and isinstance(message, dict) and message.get("model") != _SYNTHETIC
+
+
+def _about(run: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Find what is to be known for going on after a run."""
+    found: dict[str, Any] = {"answered": any(map(_is_answer, run))}
+    for line in run:
+        if line.get("subtype") == "init":
+            session = line.get("session_id")
+            found["session_id"] = session if isinstance(session, str) and _SESSION.fullmatch(session) else ""
+        elif line["type"] == "rate_limit_event":
+            about = line.get("rate_limit_info")
+            if isinstance(about, dict):
+                is_rejected = about.get("status") == "rejected"
+                found["resets_at"] = (_number(about.get("resetsAt")) or None) if is_rejected else None
+        elif line.get("subtype") == "api_retry":
+            found["retry_after"] = min(_number(line.get("retry_delay_ms")) / 1000, _MOST_RETRY_SECONDS)
+    return found
 
 
 def _lines(log: Path) -> Iterator[Mapping[str, Any]]:
@@ -121,7 +161,8 @@ def _at_the_end(summary: Mapping[str, Any]) -> Said:
         return Said(usage, text=text or None)
     errors = summary.get("errors")
     reason = text or "; ".join(map(str, errors if isinstance(errors, list) else ()))
-    return Said(usage, failure=_failure(summary, text), reason=reason[:MOST_REASON])
+    is_lost = not text and reason.startswith(_NO_SESSION)
+    return Said(usage, failure=_failure(summary, text), reason=reason[:MOST_REASON], session_lost=is_lost)
 
 
 def _failure(summary: Mapping[str, Any], text: str) -> str:

@@ -9,7 +9,7 @@ from attrs import define, evolve
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cco_sidecar.backends.agents.claude import Said, last_words
+from cco_sidecar.backends.agents.claude import Said, is_answered, last_words
 from cco_sidecar.backends.agents.runners import Runner
 from cco_sidecar.core.agent_rows import Agent, LastWords
 from cco_sidecar.core.results import Report
@@ -46,6 +46,11 @@ class Hearing:
         if runner is None or runner.output != "stream-json":
             return None
         return Deferred.fromCoroutine(self._hear(agent))
+
+    def is_answered(self, agent: Agent) -> "Deferred[bool]":
+        """Fire with whether the model has answered an agent that runs."""
+        log = self._log_path(agent.agent_id)
+        return self._in_thread(lambda: is_answered(log))
 
     async def _hear(self, agent: Agent) -> LastWords | None:
         log = self._log_path(agent.agent_id)
