@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from cco_sidecar.core.admission import Admission, Applicant
 from cco_sidecar.core.agent_news import AgentNews, Announce
-from cco_sidecar.core.agent_parking import ParkingLimits, parked, started_over, unparked, with_words
+from cco_sidecar.core.agent_parking import ParkingLimits, parked, started_again, started_over, unparked, with_words
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
 from cco_sidecar.core.agent_rows import COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
@@ -297,10 +297,10 @@ class Lives:
         return True
 
     async def _start_again(self, home: Home, agent_id: str) -> Launched | None:
+        words = self._hooks.last_words(home.rows.get(agent_id))
+        said = None if words is None else await words.addErrback(self._unforeseen)
         await self._launcher.forget(agent_id)
-        agent = home.rows.get(agent_id)
-        again = evolve(agent, restarts=agent.restarts + 1, restart_due=False, launched=None, started_at=None)
-        home.rows.put(again)
+        home.rows.put(started_again(home.rows.get(agent_id), said))
         return await self._launch(home, agent_id)
 
     async def _give_up(self, home: Home, agent_id: str, ended_at: float) -> None:

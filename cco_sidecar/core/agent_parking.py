@@ -41,6 +41,15 @@ def parked(agent: Agent, said: LastWords, ended_at: float, now: float) -> Agent:
     )
 
 
+def started_again(agent: Agent, said: LastWords | None) -> Agent:
+    """Make an agent start again that never began to work; what it was told before is not lost on it."""
+    again = evolve(agent, restarts=agent.restarts + 1, restart_due=False, launched=None, started_at=None)
+    if said is None:
+        return again
+    again = evolve(with_words(again, said), failure="", reason=agent.reason)
+    return evolve(again, usage_before=again.usage, session_id=said.session_id if said.answered else agent.session_id)
+
+
 def started_over(agent: Agent, ended_at: float) -> Agent:
     """Make an agent begin from the beginning whose conversation is lost."""
     return evolve(_without_process(agent, ended_at), session_id="", failure="", reason="")
@@ -62,6 +71,9 @@ def _without_process(agent: Agent, ended_at: float) -> Agent:
         started_at=None,
         exit_code=None,
         timed_out=False,
+        condition="",
+        condition_at=None,
+        told_at=None,
         ran_seconds=agent.ran_seconds + ran,
         usage_before=agent.usage,
     )

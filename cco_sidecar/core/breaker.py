@@ -185,9 +185,17 @@ class Breakers:
             self._put(self._opened(how, found.tries + 1, found))
         elif how.failure == LOGIN != found.failure:
             self._put(evolve(self._opened(how, 1, found), probe=found.probe))
-        elif how.project_id not in found.projects:
-            self._put(evolve(found, projects=(*found.projects, how.project_id)))
+        else:
+            self._learn(how, found)
         return True
+
+    def _learn(self, how: Stopped, found: Breaker) -> None:
+        """Take in what one says who was stopped while nobody starts anyway."""
+        ends_at = self._known_end(how)
+        until = found.until if ends_at is None or found.failure != how.failure else max(found.until, ends_at)
+        projects = tuple(dict.fromkeys((*found.projects, how.project_id)))
+        if (until, projects) != (found.until, found.projects):
+            self._put(evolve(found, until=until, projects=projects))
 
     def got_through(self, account: str, agent_id: str) -> None:
         """Note that the model answered an agent: if it was the one that tries, it is over for all."""
@@ -295,10 +303,17 @@ class Breakers:
     def _until(self, how: Stopped, tries: int, now: float) -> float:
         if how.failure == LOGIN:
             return now + self._waits.login
-        if how.resets_at is not None and now < how.resets_at <= now + MOST_AHEAD_SECONDS:
-            return how.resets_at + _RESET_SPREAD_SECONDS * self._chance()
+        ends_at = self._known_end(how)
+        if ends_at is not None:
+            return ends_at
         wait = min(self._waits.first * 2.0 ** min(tries - 1, 60), self._waits.most)
         return now + max(wait, how.retry_after or 0.0) * (1 + self._chance() / 4)
+
+    def _known_end(self, how: Stopped) -> float | None:
+        now = self._clock.seconds()
+        if how.resets_at is None or not now < how.resets_at <= now + MOST_AHEAD_SECONDS:
+            return None
+        return how.resets_at + _RESET_SPREAD_SECONDS * self._chance()
 
     def _put(self, row: Breaker) -> None:
         self._rows.pop(row.account, None)  # the newest change stands last

@@ -22,7 +22,7 @@ DONE = {
     "total_cost_usd": 0.25,
     "modelUsage": {"big": MODEL, "small": MODEL},
 }
-LOST = {
+LOST: dict[str, Any] = {
     "type": "result",
     "subtype": "error_during_execution",
     "is_error": True,

@@ -1,6 +1,7 @@
 """The breaker of an account: never more than one tries, nobody starts while it is open, all start after it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ STOPPED = LastWords({"turns": 1.0}, "overloaded", "API Error: 529", answered=Tru
 def breakers(chance: Callable[[], float] = lambda: 0.0, **waits: float) -> tuple[Clock, Breakers]:
     clock = Clock()
     clock.advance(1_000)
-    return clock, Breakers(clock, Waits(per_minute=0, **waits), chance)  # type: ignore[arg-type]  # seconds, all
+    return clock, Breakers(clock, Waits(per_minute=0, **waits), chance)
 
 
 def stopped(agent_id: str = "a1", failure: str = "overloaded", **more: object) -> Stopped:
@@ -67,11 +68,22 @@ def test_chance() -> None:
         ({"retry_after": 0.5}, 30.0),
     ],
 )
-def test_known_end(more: dict[str, float], wait: float) -> None:
+def test_known_end(more: dict[str, Any], wait: float) -> None:
     """A limit that says when it ends is waited for, if that can be true."""
     clock, made = breakers()
     made.stopped(stopped(failure="rate_limited", **more))
     assert made.held_until(ACCOUNT) == clock.seconds() + wait
+
+
+def test_known_end_later() -> None:
+    """One may know when it ends, and another not."""
+    clock, made = breakers()
+    made.stopped(stopped(failure="rate_limited"))
+    made.stopped(stopped("a2", "rate_limited", resets_at=5_000.0))
+    made.stopped(stopped("a3", "rate_limited", resets_at=1_010.0))
+    made.stopped(stopped("a4", "overloaded", resets_at=9_000.0))
+    assert made.held_until(ACCOUNT) == 5_000.0
+    assert clock.seconds() < 5_000
 
 
 def test_login_on_top() -> None:

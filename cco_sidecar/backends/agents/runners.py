@@ -142,6 +142,8 @@ def _parse_runner(name: str, body: object) -> Runner:
         raise ValueError(f"runner {name!r}: {error}") from error
     if not text.command or not text.command[0]:
         raise ValueError(f"runner {name!r}: command must be a list that begins with a program")
+    if text.resume and not text.resume[0]:
+        raise ValueError(f"runner {name!r}: resume must be a list that begins with a program")
     for argument in text.command:
         _check_placeholders(name, argument, PLACEHOLDERS)
     for argument in text.resume:
