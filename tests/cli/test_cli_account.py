@@ -8,7 +8,8 @@ if TYPE_CHECKING:
 
 PARKED = {
     "account": "login-1", "state": "open", "running": 0, "waiting": 2, "parked": 2,
-    "failure": "login", "reason": "run /login", "since": "2026-11-22T08:59:02.163Z", "until": "2026-11-22T09:09:02.163Z", "tries": 1, "probe": None,
+    "failure": "login", "reason": "run /login",
+    "since": "2026-11-22T08:59:02.163Z", "until": "2026-11-22T09:09:02.163Z", "tries": 1, "probe": None,
     "what_to_do": "log in again (claude, then /login), then: cco account resume login-1",
 }  # fmt: skip
 

@@ -262,6 +262,29 @@ def test_failed_probe_goes_last() -> None:
     assert started(house)[2:] == ["a1", "a2"]
 
 
+def test_new_one_tries() -> None:
+    """Who only now wants to start tries, too, when the only one that was parked tried in vain."""
+    house = House()
+    spawn(house)
+    stop(house, "a1")
+    spawn(house)
+    house.clock.advance(30)
+    stop(house, "a1")
+    house.clock.advance(60)
+    assert started(house) == ["a1", "a1", "a2"]
+
+
+def test_others_prove_nothing() -> None:
+    """An agent that was answered before the wall may well come to its end behind it: that is no try."""
+    house = House()
+    spawn(house, 2)
+    stop(house, "a1")
+    house.words = succeed(LastWords({}, answered=True))
+    house.launcher.end("a2", 0)
+    assert house.status("a2") == "completed"
+    assert [each.state(house.clock.seconds()) for each in house.breakers.not_closed] == ["open"]
+
+
 def test_parked_before_new() -> None:
     """Who was stopped comes before who only now wants to start: others may wait for what it holds."""
     house = House(places=1)
