@@ -74,7 +74,7 @@ def test_packaged_resume() -> None:
     assert not any(argument == "<task>" for argument in resumed)
     begun = runner.expand({**VALUES, "session_id": ""})
     assert begun[2] == "<task>"
-    assert resumed[5:] == begun[3:]
+    assert resumed[6:] == begun[3:]  # after "--resume", its session, "--fork-session"
     assert packaged_runners()["demo"].expand({**VALUES, "session_id": "session-1"})[0] == "<python>"
 
 

@@ -118,7 +118,7 @@ def test_a_wall_of_529(sidecar: Sidecar) -> None:
     assert (sidecar.root / "begun.txt").read_text() == "begun\n" * 3  # nobody began again
     for agent_id in ids:
         last = next(asked for asked in reversed(api.turns) if agent_id in asked.text)
-        assert "You were interrupted" in last.text
+        assert last.text.count("You were interrupted") == 1  # who tried in vain left nothing in it
         assert "begun.txt" in last.text
     for agent in agents(sidecar):
         assert (agent["failure"], agent["reason"], agent["queued_because"]) == (None, None, None)
