@@ -83,6 +83,7 @@ OPTIONS: Sequence[Option] = (
     Option("breaker.resume_per_minute", "breaker.resume_per_minute", whole(0), 60),
     Option("breaker.max_parkings", "breaker.max_parkings", whole(0), 200),
     Option("breaker.max_parked_seconds", "breaker.max_parked_seconds", whole(0), 259200),
+    Option("hooks.on_failure", "hooks.on_failure", one_of("allow", "deny"), "allow"),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -164,6 +165,13 @@ class BreakerSettings:
 
 
 @frozen
+class HookSettings:
+    """What comes of an edit that the sidecar could not be asked about."""
+
+    on_failure: Literal["allow", "deny"]
+
+
+@frozen
 class WebhookSettings:
     """Where webhooks may go beside public addresses, and how often, how soon and for how long each message is tried."""
 
@@ -196,6 +204,7 @@ class Settings:
     events: EventSettings
     agents: AgentSettings
     breaker: BreakerSettings
+    hooks: HookSettings
     webhooks: WebhookSettings
     config: Path
     home: Path
