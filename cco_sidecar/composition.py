@@ -38,10 +38,14 @@ from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_care import AgentCare, Patience
 from cco_sidecar.core.agent_lives import AgentHooks
 from cco_sidecar.core.agent_parking import ParkingLimits
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import RUNNING, Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.breaker import Breakers, Waits
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.news import BudgetNews
+from cco_sidecar.core.budgets.spending import Spending
+from cco_sidecar.core.budgets.steward import Steward
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.crash_loops import CrashLoops
@@ -88,6 +92,7 @@ from cco_sidecar.settings import Settings
 from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
 from cco_sidecar.web.briefings import Briefings
+from cco_sidecar.web.budgets import BudgetsAPI
 from cco_sidecar.web.checkpoints import CheckpointsAPI
 from cco_sidecar.web.claims import ClaimsAPI
 from cco_sidecar.web.context import ContextAPI
@@ -221,7 +226,9 @@ class Composition:
         )
         self._build_agents()
         for log in self.logs:
-            self.agents.add_project(log.project.id, log.project.ledger)
+            budgets = log.project.budgets
+            self.agents.add_project(log.project.id, log.project.ledger, budgets.spending)
+            log.project.ledger.join(budgets)  # after the agents: see there
         self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
         self.results = Results(
             reactor,
@@ -234,14 +241,14 @@ class Composition:
 
     def _build_agents(self) -> None:
         reactor, asked = self._reactor, self._settings.agents
-        hearing = Hearing(self.runners, self.launcher.log_path, self.workers.run, self._accept_result)
+        self.hearing = Hearing(self.runners, self.launcher.log_path, self.workers.run, self._accept_result)
         hooks = AgentHooks(
             keep=self.provisions.keep,
             prepare=self.provisions.prepare,
             announce=self.provisions.announce,
             gone=self.provisions.gone,
             log_tail=self._log_tail,
-            last_words=hearing.last_words,
+            last_words=self.hearing.last_words,
             account_of=self.account_names.of,
         )
         loops = CrashLoops(
@@ -266,6 +273,7 @@ class Composition:
                 per_minute=asked.max_starts_per_minute,
                 held_until=loops.held_until,
                 breakers=breakers,
+                withheld=lambda agent_id: self.steward.withheld(agent_id),  # noqa: PLW0108 - there is none yet
             ),
             hooks,
             self.signs,
@@ -281,8 +289,20 @@ class Composition:
             self.launcher.look,
             lambda agent: self.polls.holds(f"{agent.project_id}/{agent.agent_id}"),
         )
+        books = {log.project.id: (log.project.budgets, _news_of(log.project)) for log in self.logs}
+        self.steward = Steward(reactor, self.agents, books, asked.budget_grace_seconds)
+        self.account_watch = AccountWatch(reactor, self.agents, self.hearing.is_answered, self._publish_in)
 
-        self.account_watch = AccountWatch(reactor, self.agents, hearing.is_answered, self._publish_in)
+    def watch_work(self) -> "Deferred[None]":
+        """Hear what the running agents have taken, and keep their budgets; fires when that is done."""
+        return Deferred.fromCoroutine(self._watch_work())
+
+    async def _watch_work(self) -> None:
+        agents = [agent for home in self.agents.homes for agent in home.rows.live if agent.status == RUNNING]
+        for agent_id, work in (await self.hearing.listen(agents)).items():
+            if self.signs.of(agent_id) is not None:  # it has not ended meanwhile
+                self.agents.work.note(agent_id, work)
+        self.steward.check()
 
     def _publish_in(self, project_id: str, draft: Draft) -> "Deferred[object]":
         project = self.projects.find(project_id)
@@ -377,6 +397,8 @@ class Composition:
             lambda issue_id: issues.find(issue_id) is not None,
         )
         messages = Messages(reactor, ledger, people, parking, self.wheel, MessageNews(hub), lambda: new_id()[:16])
+        spending = Spending(lambda agent: self.agents.work.usage_of(agent))  # noqa: PLW0108 - there are none yet
+        budgets = Budgets(reactor, ledger, spending)
         keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs)
         for keeper in (*keepers, fences, claims, tasks, checkpoints, people, messages):
             ledger.join(keeper)
@@ -397,6 +419,7 @@ class Composition:
             checkpoints,
             runs,
             messages,
+            budgets,
             Hooks(reactor, hub, claims, tasks, messages),
         )
         return ProjectLog(project, journal)
@@ -485,6 +508,7 @@ class Composition:
                 self.provisions.has_context,
                 self._ground.url,
             ),
+            budgets=BudgetsAPI(self.steward, self.projects, roster),
             checkpoints=CheckpointsAPI(briefings),
             claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
@@ -557,6 +581,10 @@ class Composition:
             request.agent,
         )
         self.accounts.add(lambda: entry)
+
+
+def _news_of(project: Project) -> BudgetNews:
+    return BudgetNews(project.hub, project.keys, project.messages)
 
 
 def _holder(agent: Agent) -> Holder:

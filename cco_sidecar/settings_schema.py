@@ -76,6 +76,7 @@ OPTIONS: Sequence[Option] = (
     Option("agents.silent_seconds", "agents.silent_seconds", whole(0), 900),
     Option("agents.busy_seconds", "agents.busy_seconds", whole(0), 1800),
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
+    Option("agents.budget_grace_seconds", "agents.budget_grace_seconds", whole(0, 3600), 60),
     Option("agents.limits", "agents.limits", resource_limits, {}),
     Option("breaker.first_wait_seconds", "breaker.first_wait_seconds", whole(1, 86400), 30),
     Option("breaker.most_wait_seconds", "breaker.most_wait_seconds", whole(1, 86400), 300),
@@ -146,6 +147,7 @@ class AgentSettings:
     silent_seconds: int
     busy_seconds: int
     loop_requests: int
+    budget_grace_seconds: int
     limits: ResourceLimits
 
 

@@ -59,6 +59,7 @@ class Admission:
     :param per_minute: how many may enter in a minute (0: any number), as many at once as there are places.
     :param held_until: until when another try of the same must wait.
     :param breakers: hold back those whose account is of no use.
+    :param withheld: why somebody, by name, may not enter at all for the time being; None if nothing is against it.
     """
 
     _places: int
@@ -67,6 +68,7 @@ class Admission:
     _per_minute: int = 0
     _held_until: Callable[[str], float] = lambda _: 0.0
     _breakers: IBreakers | None = None
+    _withheld: Callable[[str], str | None] = lambda _: None
     _inside: dict[str, Applicant] = field(factory=dict)
     _counts: "Counter[Group]" = field(factory=Counter)
     _queues: dict[Queue, dict[str, Applicant]] = field(factory=lambda: {queue: {} for queue in _QUEUES})
@@ -123,7 +125,7 @@ class Admission:
             return None
         for queue in self._queues.values():
             for applicant in queue.values():
-                if self._full_group(applicant) is None and self._free_at(applicant) <= now:
+                if self._free_at(applicant) <= now and self._is_free(applicant):
                     del queue[applicant.name]
                     self._level -= bool(self._per_minute)
                     self.occupy(applicant)
@@ -134,7 +136,7 @@ class Admission:
         """Say when somebody may enter although nobody leaves; None when only a leave helps."""
         if len(self._inside) >= self._places:
             return None
-        held = [self._free_at(each) for each in self._waiting() if self._full_group(each) is None]
+        held = [self._free_at(each) for each in self._waiting() if self._is_free(each)]
         if not held or isinf(min(held)):
             return None
         self._refill(now)
@@ -146,8 +148,9 @@ class Admission:
         found = next((queue[name] for queue in self._queues.values() if name in queue), None)
         if found is None:
             return None
-        if self._breakers is not None and found.account and self._breakers.held_until(found.account) > now:
-            return self._breakers.why_held(found.account)
+        held = self._withheld(name) or self._why_account(found.account, now)
+        if held is not None:
+            return held
         held_for = self._held_until(found.attempt_at) - now
         if held_for > 0:
             return f"agents of its type failed on its issue again and again: it waits {held_for:.0f} s more"
@@ -172,6 +175,15 @@ class Admission:
         if self._breakers is None or not applicant.account:
             return until
         return max(until, self._breakers.held_until(applicant.account))
+
+    def _why_account(self, account: str, now: float) -> str | None:
+        if self._breakers is None or not account or self._breakers.held_until(account) <= now:
+            return None
+        return self._breakers.why_held(account)
+
+    def _is_free(self, applicant: Applicant) -> bool:
+        """Say whether only places and time are between it and its start."""
+        return self._full_group(applicant) is None and self._withheld(applicant.name) is None
 
     def _full_group(self, applicant: Applicant) -> Group | None:
         for group in applicant.groups:

@@ -14,7 +14,7 @@ from cco_sidecar.core.admission import Admission, Applicant
 from cco_sidecar.core.agent_news import AgentNews, Announce
 from cco_sidecar.core.agent_parking import ParkingLimits, parked, started_again, started_over, unparked, with_words
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
-from cco_sidecar.core.agent_rows import COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
+from cco_sidecar.core.agent_rows import BUDGET, COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.breaker import ACCOUNT_FAILURES, Breakers, Stopped
 from cco_sidecar.core.crash_loops import CrashLoops
@@ -249,6 +249,8 @@ class Lives:
 
     def _goes_on(self, home: Home, agent: Agent, said: LastWords, how: Ended) -> bool:
         """Let an agent go on that is not to blame for its end; False if that is its end."""
+        if agent.over_budget:
+            return False
         if said.session_lost and agent.session_id:
             home.rows.put(started_over(agent, how.ended_at))
             self._follow_start(home, agent.agent_id, self._start_over(home, agent.agent_id))
@@ -274,6 +276,7 @@ class Lives:
         waiting = parked(agent, said, how.ended_at, now)
         self._registry.save(home, waiting)
         self._signs.end(agent.agent_id)
+        self._registry.work.end(agent.agent_id)
         self._admission.leave(agent.agent_id)
         # Who tried in vain goes behind all others: should it be its own doing, they must not wait for it.
         self._admission.enter(evolve(_applicant(waiting), returns=not was_probe), waiting.priority)
@@ -300,7 +303,7 @@ class Lives:
         words = self._hooks.last_words(home.rows.get(agent_id))
         said = None if words is None else await words.addErrback(self._unforeseen)
         await self._launcher.forget(agent_id)
-        home.rows.put(started_again(home.rows.get(agent_id), said))
+        home.rows.put(started_again(home.rows.get(agent_id), said, self._clock.seconds()))
         return await self._launch(home, agent_id)
 
     async def _give_up(self, home: Home, agent_id: str, ended_at: float) -> None:
@@ -318,9 +321,12 @@ class Lives:
         # The shim saw the end, we saw the start: of a short life the two may cross.
         ended_at = max(ended_at or self._clock.seconds(), agent.started_at or 0.0)
         agent = evolve(agent, status=status, ended_at=ended_at, restart_due=False)
+        if agent.over_budget and status != COMPLETED:
+            agent = evolve(agent, failure=BUDGET, reason=agent.over_budget)
         home.rows.put(agent)
         self._graces.pop(agent_id, None)
         self._signs.end(agent_id)
+        self._registry.work.end(agent_id)
         self._admission.leave(agent_id)
         self._breakers.gone(agent.account, agent_id)
         self._hooks.gone(agent)
@@ -343,7 +349,7 @@ class Lives:
         """Learn from how an agent ended; gives how many seconds the next try of the same has to wait."""
         if agent.status == COMPLETED:
             self._loops.succeeded(agent.attempt_at)
-        if agent.status != FAILED or agent.launched is None:
+        if agent.status != FAILED or agent.launched is None or agent.over_budget:
             return 0.0  # nobody's fault, or its program does not run at all: then the spawn says so, each time
         return self._loops.failed(agent.attempt_at, agent.seconds or 0.0, now)
 

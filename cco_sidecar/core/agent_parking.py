@@ -1,7 +1,5 @@
 """What becomes of an agent that its account stopped: it waits in the queue, as itself, and goes on where it was."""
 
-from collections.abc import Mapping
-
 from attrs import evolve, frozen
 
 from cco_sidecar.core.agent_rows import QUEUED, Agent, LastWords
@@ -26,8 +24,7 @@ class ParkingLimits:
 
 def with_words(agent: Agent, said: LastWords) -> Agent:
     """Give an agent what its newest process said of its work."""
-    usage = _added(agent.usage_before or {}, said.usage)
-    return evolve(agent, usage=usage, failure=said.failure, reason=said.reason or agent.reason)
+    return evolve(agent, usage=said.usage, failure=said.failure, reason=said.reason or agent.reason)
 
 
 def parked(agent: Agent, said: LastWords, ended_at: float, now: float) -> Agent:
@@ -41,13 +38,19 @@ def parked(agent: Agent, said: LastWords, ended_at: float, now: float) -> Agent:
     )
 
 
-def started_again(agent: Agent, said: LastWords | None) -> Agent:
+def started_again(agent: Agent, said: LastWords | None, now: float) -> Agent:
     """Make an agent start again that never began to work; what it was told before is not lost on it."""
-    again = evolve(agent, restarts=agent.restarts + 1, restart_due=False, launched=None, started_at=None)
+    again = evolve(
+        agent,
+        restarts=agent.restarts + 1,
+        restart_due=False,
+        launched=None,
+        started_at=None,
+        earlier_seconds=agent.seconds_until(now),
+    )
     if said is None:
         return again
-    again = evolve(with_words(again, said), failure="", reason=agent.reason)
-    return evolve(again, usage_before=again.usage, session_id=said.session_id if said.answered else agent.session_id)
+    return evolve(again, usage=said.usage, session_id=said.session_id if said.answered else agent.session_id)
 
 
 def started_over(agent: Agent, ended_at: float) -> Agent:
@@ -64,7 +67,6 @@ def unparked(agent: Agent, now: float) -> Agent:
 
 
 def _without_process(agent: Agent, ended_at: float) -> Agent:
-    ran = 0.0 if agent.started_at is None else max(0.0, ended_at - agent.started_at)
     return evolve(
         agent,
         launched=None,
@@ -74,10 +76,5 @@ def _without_process(agent: Agent, ended_at: float) -> Agent:
         condition="",
         condition_at=None,
         told_at=None,
-        ran_seconds=agent.ran_seconds + ran,
-        usage_before=agent.usage,
+        earlier_seconds=agent.seconds_until(ended_at),
     )
-
-
-def _added(before: Mapping[str, float], usage: Mapping[str, float]) -> dict[str, float]:
-    return {name: before.get(name, 0.0) + usage.get(name, 0.0) for name in {**before, **usage}}

@@ -1,11 +1,11 @@
 """How issues and the runs of workflows for them are shown (contract section 9)."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_work import summed
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.workflows.definition import Workflow
@@ -189,7 +189,13 @@ def run_answer(project: Project, run: Run, url: str) -> RunAnswer:
 
 
 def issue_state(
-    project: Project, issue_id: str, workflow: Workflow | None, agents: Sequence[Agent], results: list[ResultEntry]
+    project: Project,
+    issue_id: str,
+    workflow: Workflow | None,
+    agents: Sequence[Agent],
+    results: list[ResultEntry],
+    *,
+    usage_of: Callable[[Agent], dict[str, float] | None],
 ) -> IssueState:
     """Show an issue whole.
 
@@ -210,9 +216,9 @@ def issue_state(
         phases=[] if run is None else [_phase(run, name, known) for name in _phases(run, workflow)],
         rounds=[] if run is None else _rounds(run, workflow),
         escalations=[] if run is None else _escalations(run),
-        agents=[_line(agent) for agent in agents],
+        agents=[_line(agent, usage_of(agent)) for agent in agents],
         results=results,
-        cost=_cost(agents),
+        cost=summed(map(usage_of, agents)),
     )
 
 
@@ -235,7 +241,7 @@ def issue_line(project: Project, issue_id: str) -> IssueLine:
     )
 
 
-def _line(agent: Agent) -> IssueAgent:
+def _line(agent: Agent, usage: dict[str, float] | None) -> IssueAgent:
     return IssueAgent(
         agent_id=agent.agent_id,
         agent_type=agent.agent_type,
@@ -245,7 +251,7 @@ def _line(agent: Agent) -> IssueAgent:
         ended_at=_time(agent.ended_at),
         exit_code=agent.exit_code,
         result_id=agent.result_id,
-        usage=agent.usage,
+        usage=usage,
     )
 
 
@@ -314,13 +320,6 @@ def _escalations(run: Run) -> list[EscalationAnswer]:
         )
         for it in run.escalations
     ]
-
-
-def _cost(agents: Iterable[Agent]) -> dict[str, float] | None:
-    total: Counter[str] = Counter()
-    for agent in agents:
-        total.update(agent.usage or {})
-    return dict(total) or None
 
 
 def _time(seconds: float | None) -> str | None:

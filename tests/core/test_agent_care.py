@@ -58,6 +58,7 @@ def test_never_asked() -> None:
     assert [order.agent_id for order in house.launcher.orders] == ["a1", "a1"]
     assert house.launcher.forgotten == ["a1"]
     assert (agent(house).status, agent(house).restarts, agent(house).condition) == ("running", 1, "stalled")
+    assert agent(house).seconds_until(house.clock.seconds()) == 120.0
     assert "gone a1" not in house.steps
     wait(house, 60)
     assert house.said[-1][0] == "agent_stalled"
@@ -85,7 +86,8 @@ def test_started_again_with_its_conversation() -> None:
     house.words = succeed(words)
     house.launcher.end("a1", -15)
     assert (agent(house).status, agent(house).session_id, agent(house).restarts) == ("running", "session-1", 1)
-    house.words = succeed(LastWords({"turns": 2.0}))
+    assert agent(house).usage == {"turns": 1.0}
+    house.words = succeed(LastWords({"turns": 3.0}))
     house.launcher.end("a1", 0)
     assert (agent(house).status, agent(house).usage) == ("completed", {"turns": 3.0})
 

@@ -186,7 +186,7 @@ def test_parked() -> None:
     stop(house, "a1")
     agent = house.agents.get("p", "a1")
     assert (agent.status, agent.failure, agent.exit_code, agent.process_id) == ("queued", "overloaded", None, None)
-    assert (agent.session_id, agent.parkings, agent.ran_seconds) == ("session-1", 1, 10.0)
+    assert (agent.session_id, agent.parkings, agent.earlier_seconds) == ("session-1", 1, 10.0)
     assert not house.agents.is_gone("p", "a1")
     assert "gone a1" not in house.steps
     assert house.said == [("agent_spawned", "a1", "running")]
@@ -215,7 +215,7 @@ def test_one_tries_then_all() -> None:
     assert said == []  # it was over before anybody had to be told
     agent = house.agents.get("p", "a2")
     assert (agent.status, agent.failure, agent.parked_seconds, agent.session_id) == ("running", "", 30.0, "session-1")
-    house.words = succeed(LastWords({"turns": 2.0}))
+    house.words = succeed(LastWords({"turns": 3.0}))  # its whole output says
     house.launcher.end("a2", 0)
     assert house.agents.get("p", "a2").usage == {"turns": 3.0}
     assert [kind for kind, _, _ in house.said] == ["agent_spawned"] * 3 + ["agent_completed"]
