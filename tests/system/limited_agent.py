@@ -7,6 +7,7 @@ import json
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,9 +26,9 @@ def main() -> int:
     if len(sys.argv) == 2:  # it always comes to its first answer
         say(type="assistant", message={"id": "m1", "model": "m", "usage": usage, "content": []})
     total = {"m": {"inputTokens": 10, "outputTokens": 1}}
-    if wall.exists():
-        time.sleep(0.2)
+    with suppress(FileNotFoundError):
         status, text = int(wall.read_text()), "API Error"
+        time.sleep(0.2)
         say(type="result", subtype="success", is_error=True, api_error_status=status, result=text, modelUsage=total)
         return 1
     say(type="assistant", message={"id": "m2", "model": "m", "usage": usage, "content": []})
