@@ -120,6 +120,8 @@ from cco_sidecar.web.wire import Wire
 
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
+MOST_LOOKS = 64
+"""So many looks at agents' output, each bounded, in a row: after a restart all of it is read again."""
 WORKFLOW = "tdd"
 """Who comes next where no workflow is run for the issue."""
 MOST_TAIL_LINES, MOST_TAIL_BYTES = 20, 4096
@@ -298,10 +300,14 @@ class Composition:
         return Deferred.fromCoroutine(self._watch_work())
 
     async def _watch_work(self) -> None:
-        agents = [agent for home in self.agents.homes for agent in home.rows.live if agent.status == RUNNING]
-        for agent_id, work in (await self.hearing.listen(agents)).items():
-            if self.signs.of(agent_id) is not None:  # it has not ended meanwhile
-                self.agents.work.note(agent_id, work)
+        for _ in range(MOST_LOOKS):
+            agents = [agent for home in self.agents.homes for agent in home.rows.live if agent.status == RUNNING]
+            heard = await self.hearing.listen(agents)
+            for agent_id, work in heard.work.items():
+                if self.signs.of(agent_id) is not None:  # it has not ended meanwhile
+                    self.agents.work.note(agent_id, work)
+            if not heard.is_behind:
+                break
         self.steward.check()
 
     def _publish_in(self, project_id: str, draft: Draft) -> "Deferred[object]":

@@ -98,7 +98,8 @@ class BudgetsAPI:
                 raise NoSuchAgentType(error.message, **error.details) from None
         limits = Limits(body.tokens, body.usd, body.seconds)
         record = await self._steward.set(project.id, kind, name, limits, reset=body.reset)
-        audit(call.request, "budget set", target=f"{kind} {name}", tokens=body.tokens, usd=body.usd, time=body.seconds)
+        much = {"tokens": body.tokens, "usd": body.usd, "seconds": body.seconds, "reset": body.reset}
+        audit(call.request, "budget set", target=f"{kind} {name}", **much)
         return Reply(_answer(project, project.budgets.get(record.kind, record.id), project.budgets.total(record)))
 
     async def show(self, call: Call[ProjectQuery, None]) -> Reply:

@@ -6,15 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 
+from cco_sidecar.backends.agents import tailing
 from cco_sidecar.backends.agents.claude import settings_file
-from cco_sidecar.backends.agents.hearing import MOST_OF_ONE_BYTES, Ear
+from cco_sidecar.backends.agents.hearing import MOST_OF_ALL_BYTES, MOST_OF_ONE_BYTES, Ear, Heard, Hearing
+from cco_sidecar.backends.agents.runners import packaged_runners
 from cco_sidecar.backends.agents.shim.log import Log
 from cco_sidecar.backends.agents.tailing import MOST_LINE_BYTES, Tail
 from cco_sidecar.backends.agents.tallying import MOST_MESSAGES, Said
+from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.agent_work import Work
+from tests.fakes import outcome
 
 INIT: dict[str, Any] = {"type": "system", "subtype": "init", "session_id": "s"}
 MODEL = {"inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 3, "cacheCreationInputTokens": 2}
@@ -279,3 +285,62 @@ def test_a_look_is_bounded(tmp_path: Path) -> None:
     log.unlink()
     os.mkfifo(log)
     assert Ear(Tail(log)).listen() == (Work(None), 0)
+
+
+def test_too_long_a_line(tmp_path: Path) -> None:
+    """It is passed over, whole; what follows it is read."""
+    log = tmp_path / "agent.log"
+    log.write_bytes(b"x" * (MOST_LINE_BYTES + 10))
+    tail = Tail(log)
+    assert tail.read(2 * MOST_LINE_BYTES) == ([], MOST_LINE_BYTES + 10)
+    with log.open("ab") as opened:
+        opened.write(b"its end\nanother\n")
+    assert tail.read(100)[0] == [b"another"]
+
+
+def test_rotated_at_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that becomes another between the look and the opening is not taken for it."""
+    log, older = tmp_path / "agent.log", tmp_path / "agent.log.1"
+    log.write_bytes(b"one\n")
+    tail = Tail(log)
+    assert tail.read(100)[0] == [b"one"]
+    with log.open("ab") as opened:
+        opened.write(b"two\n")
+    look = tailing._file
+    stale = {path: look(path) for path in (log, older)}
+    log.rename(older)
+    log.write_bytes(b"three\n")
+    monkeypatch.setattr(tailing, "_file", stale.get)
+    assert tail.read(100) == ([], 0)
+    monkeypatch.undo()
+    assert tail.read(100)[0] == [b"two", b"three"]
+
+
+def test_a_look_at_many(tmp_path: Path) -> None:
+    """One look reads so much of all together; it says that there is more, and the next goes on with the others."""
+    agents = [running(f"a{number}") for number in range(20)]
+    whole = encoded(INIT, *(message(number, 1) for number in range(2_400)))
+    for agent in agents:
+        (tmp_path / agent.agent_id).write_bytes(whole)
+    hearing = Hearing(packaged_runners(), tmp_path.joinpath, lambda work: succeed(work()), None)  # type: ignore[arg-type]  # nothing is stored
+    assert len(whole) > MOST_OF_ONE_BYTES
+    assert 20 * len(whole) > MOST_OF_ALL_BYTES
+    work: dict[str, Work] = {}
+    for look in range(100):
+        heard = outcome(hearing.listen(agents))[0]
+        assert isinstance(heard, Heard)
+        work |= heard.work
+        assert look > 0 or 15 < len(heard.work) < 20
+        if not heard.is_behind:
+            break
+    assert {name: found.usage["turns"] for name, found in work.items() if found.usage} == {
+        agent.agent_id: 2_400.0 for agent in agents
+    }
+    other = evolve(running("b"), runner="demo")
+    assert outcome(hearing.listen([other])) == [Heard({}, is_behind=False)]
+    assert hearing.last_words(other) is None
+
+
+def running(name: str) -> Agent:
+    """Give an agent of the packaged runner."""
+    return Agent(name, "t", "i", "p", "admin", "", "claude", "normal", 1.0, 0.0, status="running")

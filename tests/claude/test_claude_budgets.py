@@ -15,13 +15,13 @@ from tests.system.sidecar_process import Sidecar
 
 
 @pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    """A sidecar whose agents find `claude`, and have little time to end."""
+def sidecar(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sidecar]:
+    """A sidecar whose agents find `claude`, and have a second to end, or as long as the test says."""
     assert CLAUDE is not None
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "claude").symlink_to(CLAUDE)
-    made = Sidecar(tmp_path, config={"agents": {"budget_grace_seconds": 1}})
+    made = Sidecar(tmp_path, config={"agents": {"budget_grace_seconds": getattr(request, "param", 1)}})
     made.environment["PATH"] = f"{programs}:/usr/bin:/bin"
     subprocess.run(["git", "init", "-q", "."], cwd=made.root, check=True)
     with made as found:
@@ -76,6 +76,29 @@ def test_a_budget_ends_it(sidecar: Sidecar) -> None:
 
 
 @needs_claude
+@pytest.mark.parametrize("sidecar", [60], indirect=True)
+def test_it_is_told_first(sidecar: Sidecar) -> None:
+    """The model reads that its budget is used up before it is ended; one that ends then has done its part."""
+    go = sidecar.root / "go"
+    wait = f"while [ ! -e {go} ]; do sleep 0.1; done"
+    with ScriptedApi(in_order(bash(wait), last=Text("Done."))) as api:
+        agent_id = spawn(sidecar, api)
+
+        def seen() -> Any:
+            return sidecar.call("GET", f"/api/agents/{agent_id}")[1]
+
+        until(seen, lambda agent: agent["doing"] == "using Bash", sidecar)
+        status, budget = sidecar.call("PUT", "/api/budgets/type/python-specialist", {"tokens": 100})
+        assert (status, budget["state"]) == (200, "exhausted"), budget
+        until(seen, lambda agent: agent["reason"], sidecar)
+        go.touch()
+        agent = ended(sidecar, agent_id)
+    assert "the budget of agent type 'python-specialist' is used up" in api.turns[1].text
+    assert "Commit what you have" in api.turns[1].text
+    assert (agent["status"], agent["failure"]) == ("completed", None)
+
+
+@needs_claude
 def test_what_is_seen_is_what_is_told(sidecar: Sidecar) -> None:
     """What was counted while it ran is what it says at the end, or a little less; the estimated cost likewise."""
     with ScriptedApi(in_order((Text("word " * 200), bash("sleep 4")), last=Text("Done."))) as api:
@@ -86,9 +109,8 @@ def test_what_is_seen_is_what_is_told(sidecar: Sidecar) -> None:
 
         before = until(seen, lambda agent: agent["usage"], sidecar)["usage"]
         after = ended(sidecar, agent_id)["usage"]
-    (first, last) = api.turns
-    assert before["input_tokens"] == first.tokens
-    assert after["input_tokens"] == first.tokens + last.tokens
+    assert before["input_tokens"] == api.turns[0].tokens
+    assert after["input_tokens"] == sum(turn.tokens for turn in api.turns)
     assert 150 < before["output_tokens"] < after["output_tokens"]
     assert 0 < before["cost_usd_estimated"] < after["cost_usd"]
     assert "cost_usd_estimated" not in after

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 
 from cco_sidecar.core.agent_rows import Agent, SpawnOrder
+from cco_sidecar.core.budgets import spending
 from cco_sidecar.core.budgets.budget import BudgetRecord, Limits
 from cco_sidecar.core.budgets.budgets import MOST_BUDGETS, Budgets
 from cco_sidecar.core.budgets.spending import Kind, Spent, spent_of
@@ -108,13 +109,26 @@ def test_crossings_are_told_once() -> None:
     assert (told(here), budgets(here).get("issue", "i").state) == (over, "exhausted")
     for snapshot in (False, True):
         here = here.restart(snapshot=snapshot)
-        assert budgets(here).get("issue", "i").state == "exhausted"  # before anything was heard of the agent
+        here.steward.check()  # before anything was heard of the agent
+        assert budgets(here).get("issue", "i").state == "exhausted"
         here.look()
         assert told(here) == over
     event = here.events("budget_exhausted")[0]
     data = msgspec.json.decode(event.data)
     assert (data["limit"], data["spent"], event.body.issue_id) == (100, 100, "i")
     assert "100 tokens of 100 tokens" in data["message"]
+
+
+def test_told_long_ago() -> None:
+    """What was told is not told again when nobody remembers its idempotency key any more."""
+    here = house(retention_seconds=7 * 86_400.0)
+    set_budget(here, "issue", "i", tokens=100)
+    spawn(here, "a")
+    take(here, "a", 80)
+    for snapshot in (False, True):
+        here = here.restart(snapshot=snapshot)
+        advance(here, 25 * 3600)
+        assert told(here) == [("warning", "issue", "i", "tokens")]
 
 
 def test_both_at_once() -> None:
@@ -311,6 +325,23 @@ def test_dropped_rows_count() -> None:
     assert spent(here, "project", "p").tokens == 50
     set_budget(here, "issue", "i", tokens=1000)
     assert spent(here, "issue", "i").tokens == 50
+
+
+def test_what_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many issues those dropped long ago are forgotten, but none that has a budget."""
+    monkeypatch.setattr(spending, "MOST_DROPPED", 5)
+    here = house()
+    here.agents.home("p").rows._most_ended = 0
+    set_budget(here, "issue", "i0", tokens=1000)
+    for number in range(10):
+        spawn(here, f"a{number}", f"i{number}")
+        here.world.usage[f"a{number}"] = {"input_tokens": 10.0}
+        end(here, f"a{number}")
+    set_budget(here, "project", "p", tokens=1000)
+    for name, tokens in (("i0", 10), ("i1", 0), ("i9", 10)):
+        set_budget(here, "issue", name, tokens=1000)
+        assert spent(here, "issue", name).tokens == tokens
+    assert spent(here, "project", "p").tokens == 100
 
 
 def test_seconds_of_all_starts() -> None:

@@ -155,5 +155,6 @@ def test_seconds_of_any_runner(start: Callable[..., Sidecar]) -> None:
     (failed,) = sidecar.admin.wait("agent_failed", timeout=8000)["events"]
     assert (failed["data"]["agent_id"], failed["data"]["failure"]) == (agent["agent_id"], "budget")
     assert failed["data"]["status"] == "killed"
+    sidecar.admin.post("/api/messages", {"to": "sidecar", "body": "Thanks."}).refused(404, "NOT_FOUND")
     sidecar.admin.delete(f"/api/budgets/issue/{issue}").ok()
     assert sidecar.admin.get(f"/api/agents/{waiting['agent_id']}").ok()["status"] in {"starting", "running"}

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 import msgspec
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -31,6 +31,14 @@ class InThread(Protocol):
 
     def __call__(self, work: Callable[[], _T], /) -> "Deferred[_T]":
         """Fire with what it gives."""
+
+
+@frozen
+class Heard:
+    """What is known of agents' work now; ``is_behind`` says that there is more to read at once."""
+
+    work: Mapping[str, Work]
+    is_behind: bool
 
 
 @define(eq=False)
@@ -87,7 +95,7 @@ class Hearing:
     _ears: dict[str, Ear] = field(factory=dict)  # whoever was heard longest ago is the first
     _log = Logger()
 
-    def listen(self, agents: Iterable[Agent]) -> "Deferred[dict[str, Work]]":
+    def listen(self, agents: Iterable[Agent]) -> "Deferred[Heard]":
         """Fire with what is known of the work of these agents, who run now, as far as a look may read."""
         speaking = [agent.agent_id for agent in agents if self._speaks(agent)]
         for gone in self._ears.keys() - speaking:
@@ -97,25 +105,26 @@ class Hearing:
         ears = dict(self._ears)
         return self._in_thread(lambda: self._listen(ears)).addCallback(self._heard)
 
-    def _listen(self, ears: Mapping[str, Ear]) -> dict[str, Work]:
+    def _listen(self, ears: Mapping[str, Ear]) -> Heard:
         found: dict[str, Work] = {}
-        left = MOST_OF_ALL_BYTES
+        left, is_behind = MOST_OF_ALL_BYTES, False
         for agent_id, ear in ears.items():
             if left <= 0:
-                break
+                return Heard(found, is_behind=True)
             try:
                 found[agent_id], many = ear.listen()
             except OSError:
                 continue  # at its end it is said
             left -= many
-        return found
+            is_behind = is_behind or many == MOST_OF_ONE_BYTES
+        return Heard(found, is_behind)
 
-    def _heard(self, found: dict[str, Work]) -> dict[str, Work]:
-        for agent_id in found:
+    def _heard(self, heard: Heard) -> Heard:
+        for agent_id in heard.work:
             ear = self._ears.pop(agent_id, None)
             if ear is not None:
                 self._ears[agent_id] = ear
-        return found
+        return heard
 
     def last_words(self, agent: Agent) -> "Deferred[LastWords | None] | None":
         """Fire with what an agent said; None when its runner's output says nothing."""

@@ -42,6 +42,9 @@ class Budgets:
     _writing: Counter[Scope] = field(factory=Counter)
     _numbered: int = 0
 
+    def __attrs_post_init__(self) -> None:
+        self.spending.wanted = self._kept
+
     # Setting
 
     def set(self, kind: Kind, name: str, limits: Limits, *, reset: bool = False) -> "Deferred[BudgetRecord]":

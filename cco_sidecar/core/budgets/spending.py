@@ -1,7 +1,8 @@
 """What the agents of a project have taken: by project, issue and agent type, exact, each agent once."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -73,6 +74,8 @@ class Spending:
     """
 
     _usage_of: Callable[[Agent], Mapping[str, float] | None]
+    wanted: Container[Scope] = frozenset()
+    """For these scopes nothing is ever forgotten."""
     has_changed: bool = False
     """Whether an agent has ended since somebody last set this back."""
     _live: dict[str, Agent] = field(factory=dict)
@@ -110,8 +113,10 @@ class Spending:
             else:
                 self._sums[scope] = left
             self._dropped[scope] = self._dropped.pop(scope, NOTHING).plus(spent)
-        while len(self._dropped) > MOST_DROPPED:
-            self._dropped.popitem(last=False)
+        if len(self._dropped) > MOST_DROPPED:
+            unwanted = [scope for scope in islice(self._dropped, MOST_DROPPED) if scope not in self.wanted]
+            for scope in unwanted[: len(self._dropped) - MOST_DROPPED]:
+                del self._dropped[scope]
 
     def total(self, scope: Scope, now: float) -> Spent:
         """Say what was taken in a scope until now."""
