@@ -120,3 +120,17 @@ def test_login(sidecar: Sidecar, wall: Path) -> None:
     assert (status, account["state"], account["probe"]) == (200, "half_open", agent_id)
     until(lambda: agents(sidecar)[0]["status"] == "completed", sidecar)
     assert accounts(sidecar) == []
+
+
+def test_workflow(sidecar: Sidecar, wall: Path) -> None:
+    """A workflow waits for an agent that is parked: that is no try of the rule."""
+    status, answer = sidecar.call("POST", "/api/issues/issue-2/start", {"task": "Do it.", "runner": "limited"})
+    assert status == 201, answer
+    first = until(lambda: [agent for agent in agents(sidecar) if agent["parkings"]], sidecar)[0]
+    _, issue = sidecar.call("GET", "/api/issues/issue-2")
+    assert (issue["status"], issue["phases"][0]["state"]) == ("running", "running")
+    wall.unlink()
+    until(lambda: sidecar.call("GET", f"/api/agents/{first['agent_id']}")[1]["status"] == "completed", sidecar)
+    _, issue = sidecar.call("GET", "/api/issues/issue-2")
+    assert [(agent["agent_id"], agent["attempt"]) for agent in issue["phases"][0]["agents"]] == [(first["agent_id"], 1)]
+    assert issue["escalations"] == []
