@@ -123,14 +123,13 @@ def test_login(sidecar: Sidecar, wall: Path) -> None:
 
 
 def test_workflow(sidecar: Sidecar, wall: Path) -> None:
-    """A workflow waits for an agent that is parked: that is no try of the rule."""
+    """A workflow waits for an agent that is parked: that is no end of it, and no try of the rule."""
     status, answer = sidecar.call("POST", "/api/issues/issue-2/start", {"task": "Do it.", "runner": "limited"})
     assert status == 201, answer
-    first = until(lambda: [agent for agent in agents(sidecar) if agent["parkings"]], sidecar)[0]
+    (agent,) = until(lambda: [agent for agent in agents(sidecar) if agent["parkings"] >= 3], sidecar)
     _, issue = sidecar.call("GET", "/api/issues/issue-2")
-    assert (issue["status"], issue["phases"][0]["state"]) == ("running", "running")
+    assert (issue["status"], issue["escalations"]) == ("running", [])
+    (attempt,) = issue["phases"][0]["agents"]
+    assert (attempt["agent_id"], attempt["attempt"], attempt["state"]) == (agent["agent_id"], 1, "running")
     wall.unlink()
-    until(lambda: sidecar.call("GET", f"/api/agents/{first['agent_id']}")[1]["status"] == "completed", sidecar)
-    _, issue = sidecar.call("GET", "/api/issues/issue-2")
-    assert [(agent["agent_id"], agent["attempt"]) for agent in issue["phases"][0]["agents"]] == [(first["agent_id"], 1)]
-    assert issue["escalations"] == []
+    until(lambda: sidecar.call("GET", f"/api/agents/{agent['agent_id']}")[1]["status"] == "completed", sidecar)
