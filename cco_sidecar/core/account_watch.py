@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from cco_sidecar.core.agent_registry import Home
 from cco_sidecar.core.agent_rows import LIVE, Agent
 from cco_sidecar.core.agents import Agents
-from cco_sidecar.core.breaker import CLOSED, Breaker
+from cco_sidecar.core.breaker import CLOSED, MOST_PROBE_SECONDS, Breaker
 from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.results import LIFECYCLE_TOPIC
@@ -57,6 +57,8 @@ class AccountWatch:
         looks = [self._guarded(self._look(each)) for each in breakers.not_closed if each.probe is not None]
         for each in breakers.not_closed:
             self._give_up(each.account)
+        if breakers.not_closed:
+            breakers.forget_stale(self._by_account())
         return DeferredList([*looks, self._guarded(self._tell())]).addCallback(lambda _: None)
 
     def listing(self) -> list[Account]:
@@ -100,14 +102,16 @@ class AccountWatch:
         return [(home, agent) for home in self._agents.homes for agent in home.rows if not agent.ended]
 
     async def _look(self, breaker: Breaker) -> None:
-        """See whether the one that tries got through; one that runs no more does not try."""
+        """See whether the one that tries got through; one that runs no more, or takes too long, does not try."""
         probe = breaker.probe or ""
         agent = self._find(probe)
-        if agent is None or agent.status not in LIVE:
+        if agent is not None and agent.status not in LIVE:
+            agent = None
+        if agent is not None and await self._is_answered(agent):
+            self._agents.lives.got_through(agent)
+        elif agent is None or breaker.probe_at + MOST_PROBE_SECONDS <= self._clock.seconds():
             self._agents.breakers.gone(breaker.account, probe)
             self._agents.lives.pump()
-        elif await self._is_answered(agent):
-            self._agents.lives.got_through(agent)
 
     def _find(self, agent_id: str) -> Agent | None:
         found = (home.rows.find(agent_id) for home in self._agents.homes)

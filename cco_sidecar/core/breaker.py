@@ -4,7 +4,7 @@ An account is what a model's provider counts by. A limit, an overload or an expi
 agents that it stopped go back into the queue, and none of the account starts until one of them got through.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 from attrs import define, evolve, field, frozen
@@ -25,9 +25,12 @@ PARKED_EVENT, RESUMED_EVENT = "account_parked", "account_resumed"
 MOST_ACCOUNTS = 1_000
 MOST_ALONE = 3
 """So often in a row an agent may stop its account, without an answer of its own, while others get through."""
+MOST_PROBE_SECONDS = 900.0
+"""Claude Code has given up by then; who has not is stuck in something else, and another one tries."""
 MOST_AHEAD_SECONDS = 8 * 86_400.0
 """The longest limit there is lasts a week: a later end is a mistake."""
 _PACED_SECONDS = 600.0
+_FORGOTTEN_SECONDS = 86_400.0
 _RESET_SPREAD_SECONDS = 5.0
 
 WHAT_IT_IS = {
@@ -77,7 +80,7 @@ class Breaker:
 
     :param until: nobody starts before.
     :param tries: how often in a row it was opened.
-    :param probe: the agent that tries whether it is over.
+    :param probe: the agent that tries whether it is over, since ``probe_at``.
     :param closed_at: since when it is over; it stays until that was told.
     :param projects: those whose agents it parked; ``told`` are those of them that know.
     """
@@ -89,6 +92,7 @@ class Breaker:
     until: float
     tries: int = 1
     probe: str | None = None
+    probe_at: float = 0.0
     closed_at: float | None = None
     projects: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
@@ -160,7 +164,7 @@ class Breakers:
         """Note that an agent starts that was not held: where one has to try, it is the one."""
         found = self._not_closed(account)
         if found is not None:
-            self._put(evolve(found, probe=agent_id))
+            self._put(evolve(found, probe=agent_id, probe_at=self._clock.seconds()))
             return
         pace = self._paces.get(account)
         if pace is None:
@@ -184,7 +188,7 @@ class Breakers:
         if how.agent_id == found.probe or (found.probe is None and found.until <= self._clock.seconds()):
             self._put(self._opened(how, found.tries + 1, found))
         elif how.failure == LOGIN != found.failure:
-            self._put(evolve(self._opened(how, 1, found), probe=found.probe))
+            self._put(evolve(self._opened(how, 1, found), probe=found.probe, probe_at=found.probe_at))
         else:
             self._learn(how, found)
         return True
@@ -227,6 +231,13 @@ class Breakers:
         """Say whether an agent is the one that tries."""
         found = self._not_closed(account)
         return found is not None and found.probe == agent_id
+
+    def forget_stale(self, used: Collection[str]) -> None:
+        """Forget accounts that nobody works for any more, a day after somebody could have tried."""
+        now = self._clock.seconds()
+        for each in self.not_closed:
+            if each.account not in used and each.until + _FORGOTTEN_SECONDS <= now:
+                self._put(evolve(each, probe=None, closed_at=now, told=()))
 
     def find(self, account: str) -> Breaker | None:
         """Give the breaker of an account; None when it is closed."""

@@ -372,6 +372,24 @@ def test_probe_that_is_gone() -> None:
     assert started(house) == ["a1", "a1"]
 
 
+def test_probe_that_is_stuck() -> None:
+    """One that neither gets through nor ends does not hold the others up for good."""
+    house = House()
+    spawn(house, 2)
+    stop(house, "a1")
+    stop(house, "a2")
+    house.clock.advance(30)
+    looking, _ = watch(house)
+    house.clock.advance(899)
+    looking.check()
+    assert started(house)[2:] == ["a1"]
+    house.clock.advance(1)
+    looking.check()
+    assert started(house)[2:] == ["a1", "a2"]
+    looking.check()
+    assert [each.probe for each in house.breakers.not_closed] == ["a2"]
+
+
 @pytest.mark.parametrize("limits", [ParkingLimits(most_times=1), ParkingLimits(most_seconds=29)])
 def test_parked_enough(limits: ParkingLimits) -> None:
     """Who was parked too often, or for too long, fails of what it was parked for; the others are still held."""
@@ -458,6 +476,23 @@ def test_own_failure(words: LastWords) -> None:
     stop(house, "a1", words)
     assert house.status("a1") == "failed"
     assert house.breakers.not_closed == []
+
+
+def test_forgotten() -> None:
+    """An account that nobody works for any more is not listed for ever; one that somebody waits for is."""
+    house = House()
+    looking, said = watch(house)
+    spawn(house)
+    stop(house, "a1")
+    house.kill("a1")
+    house.clock.advance(80_000)
+    looking.check()
+    assert [each.state for each in looking.listing()] == ["half_open"]
+    house.clock.advance(7_000)
+    looking.check()
+    assert looking.listing() == []
+    assert house.restart().breakers.not_closed == []
+    assert [draft.event_type for draft in said] == ["account_parked"]
 
 
 def test_people() -> None:

@@ -120,3 +120,16 @@ def test_login(sidecar: Sidecar, wall: Path) -> None:
     assert (status, account["state"], account["probe"]) == (200, "half_open", agent_id)
     until(lambda: agents(sidecar)[0]["status"] == "completed", sidecar)
     assert accounts(sidecar) == []
+
+
+def test_workflow(sidecar: Sidecar, wall: Path) -> None:
+    """A workflow waits for an agent that is parked: that is no end of it, and no try of the rule."""
+    status, answer = sidecar.call("POST", "/api/issues/issue-2/start", {"task": "Do it.", "runner": "limited"})
+    assert status == 201, answer
+    (agent,) = until(lambda: [agent for agent in agents(sidecar) if agent["parkings"] >= 3], sidecar)
+    _, issue = sidecar.call("GET", "/api/issues/issue-2")
+    assert (issue["status"], issue["escalations"]) == ("running", [])
+    (attempt,) = issue["phases"][0]["agents"]
+    assert (attempt["agent_id"], attempt["attempt"], attempt["state"]) == (agent["agent_id"], 1, "running")
+    wall.unlink()
+    until(lambda: sidecar.call("GET", f"/api/agents/{agent['agent_id']}")[1]["status"] == "completed", sidecar)
