@@ -152,6 +152,13 @@ def test_seconds_of_any_runner(start: Callable[..., Sidecar]) -> None:
     assert told["reason"].startswith(f"the budget of issue '{issue}' is used up (")
     waiting = spawn(sidecar, issue, "silent", 202)
     assert waiting["queued_because"].startswith(f"the budget of issue '{issue}' is used up (")
+    sidecar.admin.post(f"/api/issues/{issue}/start", {"runner": "silent"}).ok(201)
+
+    def of_workflow() -> Any:
+        return sidecar.admin.get(f"/api/issues/{issue}").ok()["phases"][0]["agents"]
+
+    until(lambda: of_workflow() and of_workflow()[0]["status"] == "queued", "that the workflow waits")
+    assert of_workflow()[0]["queued_because"] == waiting["queued_because"]
     (failed,) = sidecar.admin.wait("agent_failed", timeout=8000)["events"]
     assert (failed["data"]["agent_id"], failed["data"]["failure"]) == (agent["agent_id"], "budget")
     assert failed["data"]["status"] == "killed"
