@@ -79,6 +79,16 @@ class Asked:
         return json.dumps([self.body.get("system"), self.body.get("messages")], ensure_ascii=False)
 
     @property
+    def system(self) -> str:
+        """Give the instructions."""
+        return _plain(self.body.get("system", ""))
+
+    @property
+    def prompt(self) -> str:
+        """Give what the conversation began with."""
+        return _plain(self.body["messages"][0]["content"])
+
+    @property
     def tokens(self) -> int:
         """Count the tokens of it, roughly."""
         return len(json.dumps(self.body)) // _BYTES_PER_TOKEN
@@ -93,6 +103,11 @@ class Asked:
                 if block.get("type") == "tool_result":
                     found[str(block["tool_use_id"])] = _plain(block.get("content", ""))
         return found
+
+    @property
+    def last_result(self) -> str:
+        """Give what the tool answered that was called last; empty when none was."""
+        return next(reversed(self.results.values()), "")
 
 
 def _plain(content: object) -> str:
