@@ -41,6 +41,7 @@ def test_a_fresh_claude_sees_the_tools_and_runs_the_hooks(tmp_path: Path) -> Non
     repository = make_repository(tmp_path)
     with ScriptedApi(in_order(ToolUse("mcp__cco__briefing", call_id="toolu_b"), Text("I know."))) as api:
         claude = claude_in(tmp_path, api)
+        claude.more["ENABLE_TOOL_SEARCH"] = "true"  # as it is by itself, on a person's machine
         claude.trust(repository)
         result = result_of(claude.ask(repository, "What is going on?"))
     assert result["result"] == "I know."

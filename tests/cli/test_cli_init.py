@@ -71,6 +71,7 @@ def test_an_empty_repository(repository: Path, cco: "Cco") -> None:
     assert [row["file"] for row in json.loads(found.stdout)["files"]] == FILES
     server = json.loads((repository / ".mcp.json").read_text())["mcpServers"]["cco"]
     assert server["args"] == ["mcp", "--sidecar-url", URL]
+    assert server["alwaysLoad"] is True
     settings = json.loads((repository / ".claude/settings.json").read_text())
     assert settings["permissions"]["allow"] == ["mcp__cco"]
     assert settings["enabledMcpjsonServers"] == ["cco"]
