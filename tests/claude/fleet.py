@@ -70,7 +70,7 @@ class Fleet:
         (programs / "claude").symlink_to(CLAUDE)
         self.cast = Cast(self._part)
         self.api = self._stack.enter_context(ScriptedApi(self.cast))
-        agents = {"runners": {"claude": scripted_runner(self.api.url)}, **self.more}
+        agents = {"runners": {"claude": scripted_runner(self.api.url)}, "on_shutdown": "stop", **self.more}
         self.sidecar = Sidecar(self.directory, config={"agents": agents})
         self.sidecar.environment["PATH"] = f"{programs}:/usr/bin:/bin"
         subprocess.run(["git", "init", "-q", "."], cwd=self.sidecar.root, check=True)
@@ -78,7 +78,12 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        """End the sidecar and its agents, also those of a test that failed."""
+        try:
+            if self.sidecar.runs:
+                self.sidecar.stop()
+        finally:
+            self._stack.close()
 
     def _part(self, role: Role) -> Part:
         return (self.plays.get(role.agent_id) or self.plays[role.agent_type])(role)

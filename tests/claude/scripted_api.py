@@ -4,6 +4,7 @@ No model, no account, no network. What `claude` sent is kept, so that a test can
 """
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,7 +67,12 @@ class Asked:
     @property
     def is_turn(self) -> bool:
         """Whether this is the agent's turn, and not a question aside (a title, a summary of a tool's output)."""
-        return bool(self.body.get("tools"))
+        return bool(self.body.get("tools")) and not self.is_compaction
+
+    @property
+    def is_compaction(self) -> bool:
+        """Whether `claude` asks for a summary of all so far, to go on with that instead."""
+        return "CRITICAL: Respond with TEXT ONLY." in _plain(self.body["messages"][-1]["content"])
 
     @property
     def tools(self) -> list[str]:
@@ -145,8 +151,7 @@ class ScriptedApi:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scripted-api")
         self._thread.start()
@@ -182,6 +187,16 @@ class ScriptedApi:
         """Make an id."""
         with self._lock:
             return f"{prefix}_{next(self._numbers):06d}"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # ten `claude` at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over those that hang up, as `claude` does when it ends; show what else there is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 _ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
