@@ -24,6 +24,7 @@ from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
 from cco_sidecar.backends.key_rotation import KeyRotation
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.looking import look
 from cco_sidecar.backends.private import write_private
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
@@ -46,6 +47,8 @@ from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
 from cco_sidecar.core.fences import Fences
+from cco_sidecar.core.hooks.files import FileSeen
+from cco_sidecar.core.hooks.hooks import Hooks
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
@@ -80,10 +83,12 @@ from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
 from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
+from cco_sidecar.web.briefings import Briefings
 from cco_sidecar.web.checkpoints import CheckpointsAPI
 from cco_sidecar.web.claims import ClaimsAPI
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
+from cco_sidecar.web.hooks import HooksAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.issues import IssuesAPI
 from cco_sidecar.web.keys import KeysAPI
@@ -114,6 +119,7 @@ NO_LOOPS = frozenset(
         ("GET /api/events/wait/<types>", 200),
         ("POST /api/agents/<agent_id>/heartbeat", 200),
         ("POST /api/tokens/refresh", 200),
+        ("POST /api/hooks/claude", 200),
     }
 )
 """Answers that come again and again in good order, and are no work either."""
@@ -200,6 +206,8 @@ class Composition:
             run_directory,
             self._ground.url,
             self._first_context,
+            self._ground.hook_keys,
+            settings.hooks.on_failure,
         )
         longest = max(settings.tokens.ttl_seconds, MOST_TTL_SECONDS, ADMIN_SECONDS)
         self.rotation = KeyRotation(
@@ -363,6 +371,7 @@ class Composition:
             checkpoints,
             runs,
             messages,
+            Hooks(reactor, hub, claims, tasks, messages),
         )
         return ProjectLog(project, journal)
 
@@ -414,7 +423,7 @@ class Composition:
 
     def _build_web(self) -> None:
         reactor, settings, roster = self._reactor, self._settings, self._ground.roster
-        gate = Gate(self.projects, self.tokens, roster, RateLimiter(reactor), self.agents)
+        gate = Gate(self.projects, self.tokens, roster, RateLimiter(reactor), self.agents, self._ground.hook_keys)
         sources = Sources(
             projects=self.projects,
             agents=self.agents,
@@ -434,6 +443,7 @@ class Composition:
             reactor, self.gatherer, self.store, roster, self.projects, self.agents.task_of, self.workers.run
         )
         events = EventsAPI(reactor, self.tokens, roster)
+        briefings = Briefings(reactor, self.agents, self.store)
         apis = APIs(
             agents=AgentsAPI(
                 reactor,
@@ -448,10 +458,11 @@ class Composition:
                 self.provisions.has_context,
                 self._ground.url,
             ),
-            checkpoints=CheckpointsAPI(reactor, self.agents, self.store),
+            checkpoints=CheckpointsAPI(briefings),
             claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
+            hooks=HooksAPI(self.agents, self.store, briefings, self._look_at),
             issues=IssuesAPI(
                 self.engines,
                 self.agents,
@@ -497,6 +508,9 @@ class Composition:
             log_request=self._log_request,
             fast_path=wire,
         )
+
+    def _look_at(self, root: Path, path: str) -> "Deferred[FileSeen]":
+        return self.workers.run(lambda: look(root, path))
 
     def _read_log(self, agent_id: str, tail: int | None, offset: int) -> "Deferred[tuple[bytes, int]]":
         return self.workers.run(lambda: read_log(self.launcher.log_path(agent_id), tail, offset))

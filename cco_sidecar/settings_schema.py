@@ -77,6 +77,7 @@ OPTIONS: Sequence[Option] = (
     Option("agents.busy_seconds", "agents.busy_seconds", whole(0), 1800),
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
     Option("agents.limits", "agents.limits", resource_limits, {}),
+    Option("hooks.on_failure", "hooks.on_failure", one_of("allow", "deny"), "allow"),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -143,6 +144,13 @@ class AgentSettings:
 
 
 @frozen
+class HookSettings:
+    """What comes of an edit that the sidecar could not be asked about."""
+
+    on_failure: Literal["allow", "deny"]
+
+
+@frozen
 class WebhookSettings:
     """Where webhooks may go beside public addresses, and how often, how soon and for how long each message is tried."""
 
@@ -174,6 +182,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    hooks: HookSettings
     webhooks: WebhookSettings
     config: Path
     home: Path

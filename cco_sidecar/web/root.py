@@ -22,6 +22,7 @@ from cco_sidecar.web import (
     cloudevents,
     context,
     events,
+    hooks,
     issue_answers,
     issues,
     keys,
@@ -52,6 +53,7 @@ class APIs:
     claims: claims.ClaimsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    hooks: hooks.HooksAPI
     issues: issues.IssuesAPI
     keys: keys.KeysAPI
     mcp: mcp.MCPAPI
@@ -200,6 +202,8 @@ def route_table(api: APIs) -> Sequence[Route]:
 
         Route("POST", "/api/mcp", api.mcp.post, "The Model Context Protocol.", ANY_AGENT,
               body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc, is_rpc=True),
+        Route("POST", "/api/hooks/claude", api.hooks.claude, "Answer a hook of Claude Code.", Access(hook=True),
+              body=hooks.HookRequest, answer=hooks.HookAnswer, most_body_bytes=hooks.MOST_BYTES),
         Route("POST", "/api/messages", api.messages.send, "Send a message.", Access(permission=PUBLISH_EVENTS),
               body=messages.MessageRequest, answer=messages.MessageAnswer, status=201),
         Route("GET", "/api/messages", api.messages.list, "List messages, or wait for some.", ANY_AGENT,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cco_sidecar.backends.agents.claude import MOST_READ_BYTES, Said, last_words
+from cco_sidecar.backends.agents.claude import MOST_READ_BYTES, Said, last_words, settings_file
 
 INIT = {"type": "system", "subtype": "init", "session_id": "s"}
 MODEL = {"inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 3, "cacheCreationInputTokens": 2}
@@ -30,6 +30,22 @@ USAGE = {
     "turns": 4.0,
     "cost_usd": 0.25,
 }
+
+
+def test_settings() -> None:
+    """Every hook goes to the sidecar; where no edit may go unasked, a program asks that says no when it fails."""
+    url = "http://127.0.0.1:3001"
+    open_ones = json.loads(settings_file("/usr/bin/python 3", url, may_fail=True))["hooks"]
+    closed = json.loads(settings_file("/usr/bin/python 3", url, may_fail=False))["hooks"]
+    assert {event for event, [group] in open_ones.items() if group["hooks"][0]["type"] == "command"} == {"SessionStart"}
+    assert set(open_ones) == set(closed) == {*open_ones} | {"PreToolUse", "PostToolUse", "Stop", "PreCompact"}
+    [ask] = open_ones["PreToolUse"][0]["hooks"]
+    assert ask["url"] == f"{url}/api/hooks/claude"
+    assert ask["headers"] == {"Authorization": "Bearer $CCO_HOOK_KEY"}
+    assert ask["allowedEnvVars"] == ["CCO_HOOK_KEY"]
+    [program] = closed["PreToolUse"][0]["hooks"]
+    assert program["command"] == "'/usr/bin/python 3' -P -m cco_sidecar hook pre-tool-use --on-failure deny"
+    assert "NotebookEdit" in closed["PreToolUse"][0]["matcher"]
 
 
 def message(number: int, tokens: int) -> dict[str, Any]:

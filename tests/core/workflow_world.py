@@ -196,7 +196,7 @@ class FlowHouse:
         letters, keys = DeadLetters(clock, ledger, lambda: "x"), Idempotency(clock)
         none: Any = None  # nothing here has to do with webhooks, claims, tasks, checkpoints or messages
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none)
+        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none, none)
         self.project = Project("p", Path("/p"), *kept)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),

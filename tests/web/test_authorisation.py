@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import jwt
 import pytest
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
@@ -41,6 +41,11 @@ class Scene:
         self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
 
     @cached_property
+    def running(self) -> str:
+        """An agent that has a process."""
+        return str(self.architect.post("/api/agents/spawn", self.spawn("idle")).ok(201)["agent_id"])
+
+    @cached_property
     def own(self) -> Client:
         return self.sidecar.agent("python-specialist", self.issue)
 
@@ -60,6 +65,8 @@ class Scene:
             "expired": anyone(signed(self.sidecar, issue_id=self.issue, now=LONG_AGO)),
             "revoked": revoked,
             "ended": anyone(signed(self.sidecar, issue_id=self.issue, sub=self.spawned)),
+            "hook key": anyone(self.sidecar.ground.hook_keys.make("alpha", self.running)),
+            "ended hook key": anyone(self.sidecar.ground.hook_keys.make("alpha", self.spawned)),
             "bare": self.sidecar.agent("chief-architect", self.issue, permissions=[]),
             "own": self.own,
             "other issue": self.sidecar.agent("chief-architect"),
@@ -131,6 +138,7 @@ class Scene:
             "/api/claims": {"resource": unique("name:scene")},
             "/api/claims/<claim_id>/renew": {},
             "/api/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+            "/api/hooks/claude": {"hook_event_name": "PostToolUse"},
             "/api/messages": {"to": self.own.agent_id, "body": "scene"},
             "/api/messages/<message_id>/ack": {},
             "/api/tasks": self.task(),
@@ -196,12 +204,19 @@ class Row:
     architect: str
     admin: str
     open: bool = False
+    hook: bool = False
 
-    def of(self, identity: str) -> str:
+    def of(self, identity: str) -> str:  # noqa: PLR0911 - a table
         if self.open:
             return self.admin
         if identity in {"nobody", "garbage"}:
             return "401 AUTH_001"
+        if "hook key" in identity and not self.hook:
+            return "401 AUTH_001"
+        if identity == "ended hook key":
+            return "401 AUTH_004"
+        if identity == "hook key":
+            return self.own
         if identity == "expired":
             return "401 AUTH_002"
         if identity in {"revoked", "ended"}:
@@ -280,6 +295,7 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/tasks/<task_id>/checkpoint": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/complete": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/release": anybody(STALE, other_project=N),
+    "POST /api/hooks/claude": evolve(anybody(), hook=True),
     "POST /api/messages": Row(P, "201", "201", N, "201", "201"),
     "GET /api/messages": anybody(),
     "GET /api/messages/<message_id>": Row(A, "200", A, N, A, "200"),

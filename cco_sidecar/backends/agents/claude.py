@@ -5,6 +5,7 @@ Claude Code is started with ``--output-format stream-json``: a line of JSON for 
 
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,10 @@ from cco_sidecar.core.agent_rows import LastWords
 MOST_READ_BYTES = 4 * 1024 * 1024
 """The summary stands at the end: of a longer output no more is read."""
 MOST_REASON = 500
+HOOK_KEY_VARIABLE = "CCO_HOOK_KEY"
+HOOK_SECONDS = 5
+START_SECONDS = 15
+EDITS = ("Edit", "Write", "MultiEdit", "NotebookEdit")
 
 _TOKENS = {
     "input_tokens": "inputTokens",
@@ -64,10 +69,35 @@ def servers_file(python: str) -> bytes:
     return json.dumps({"mcpServers": {"cco": server}}).encode()
 
 
-def settings_file() -> bytes:
-    """Give the file of settings: nobody is there to be asked, so what an agent needs is allowed beforehand."""
+def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
+    """Give the file of settings: what is allowed, for nobody is there to be asked, and the hooks.
+
+    A hook over HTTP that fails blocks nothing, whatever its status says: so where no edit may go unasked, a program
+    asks. A session's start knows programs alone.
+
+    :param url: the sidecar's; written out, for Claude Code fills in no variables there.
+    :param may_fail: an edit that the sidecar could not be asked about goes on.
+    """
     allowed = ["mcp__cco", "Bash", "Edit", "Write", "NotebookEdit", "Read", "Glob", "Grep", "Task", "Skill"]
-    return json.dumps({"permissions": {"allow": allowed}}).encode()
+    ask = {
+        "type": "http",
+        "url": f"{url}/api/hooks/claude",
+        "headers": {"Authorization": f"Bearer ${HOOK_KEY_VARIABLE}"},
+        "allowedEnvVars": [HOOK_KEY_VARIABLE],
+        "timeout": HOOK_SECONDS,
+    }
+    program = f"{shlex.quote(python)} -P -m cco_sidecar hook"
+    before_edit: Mapping[str, object] = ask
+    if not may_fail:
+        command = f"{program} pre-tool-use --on-failure deny"
+        before_edit = {"type": "command", "command": command, "timeout": HOOK_SECONDS}
+    begin = {"type": "command", "command": f"{program} session-start", "timeout": START_SECONDS}
+    hooks: dict[str, list[Mapping[str, object]]] = {
+        "SessionStart": [{"hooks": [begin]}],
+        "PreToolUse": [{"matcher": "|".join(EDITS), "hooks": [before_edit]}],
+        **{event: [{"hooks": [ask]}] for event in ("UserPromptSubmit", "PostToolUse", "PreCompact", "Stop")},
+    }
+    return json.dumps({"permissions": {"allow": allowed}, "hooks": hooks}).encode()
 
 
 def last_words(log: Path) -> Said | None:

@@ -38,6 +38,7 @@ _OWN = frozenset(
         "JWT_TOKEN",
         "JWT_TOKEN_FILE",
         "CONTEXT_FILE",
+        "CCO_HOOK_KEY",
     ]
 )
 # What makes a loader, an interpreter or git run other code than the runner names.
@@ -180,6 +181,7 @@ def agent_environment(
     token: str,
     token_file: str,
     context_file: str,
+    hook_key: str,
     runner_env: Mapping[str, str],
     extra: Mapping[str, str],
 ) -> dict[str, str]:
@@ -201,6 +203,7 @@ def agent_environment(
         "JWT_TOKEN": token,
         "JWT_TOKEN_FILE": token_file,
         "CONTEXT_FILE": context_file,
+        "CCO_HOOK_KEY": hook_key,
     }
     return {**inherited, **runner_env, **extra, **own}
 
