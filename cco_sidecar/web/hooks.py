@@ -56,6 +56,16 @@ class HookRequest(msgspec.Struct):
     reason: Text = ""
 
     @property
+    def proves_seen(self) -> bool:
+        """Whether the model has seen what the answers before carried.
+
+        A sub-agent of Claude Code's acts in the name of its agent, but that one does not hear what it is told. The hook
+        after one of our own tools tells of the very answer that may carry messages, before the model is shown it.
+        """
+        is_of_that_answer = self.hook_event_name == "PostToolUse" and self.tool_name.startswith(OURS)
+        return self.agent_id is None and not is_of_that_answer
+
+    @property
     def file(self) -> str | None:
         """The file that a tool reads or edits."""
         if self.tool_name not in EDITS | READS:
@@ -94,8 +104,7 @@ class HooksAPI:
     async def claude(self, call: Call[ProjectQuery, HookRequest]) -> Reply:
         """Answer a hook."""
         asked, holder = call.body, holder_of(call.holder)
-        # A sub-agent of Claude Code's acts in the name of its agent, but that one does not hear what it is told.
-        if asked.agent_id is None:
+        if asked.proves_seen:
             call.project.messages.called(holder.agent_id)
         call.project.hooks.keep_alive(holder)
         answer = self._events.get(asked.hook_event_name, _nothing)

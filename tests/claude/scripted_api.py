@@ -111,6 +111,13 @@ class Asked:
         return found
 
     @property
+    def last_text(self) -> str:
+        """Give what is new to the model: all since it spoke last."""
+        messages = self.body.get("messages", [])
+        spoke = max((at for at, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+        return json.dumps(messages[spoke + 1 :], ensure_ascii=False)
+
+    @property
     def last_result(self) -> str:
         """Give what the tool answered that was called last; empty when none was."""
         return next(reversed(self.results.values()), "")
