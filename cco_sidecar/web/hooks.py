@@ -30,6 +30,7 @@ BRIEFING_TOKENS = 2_000
 """Claude Code puts the answer of a hook aside, into a file, when it has more than 10,000 characters."""
 EDITS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit"})
 READS = frozenset({"Read", "NotebookRead"})
+AFTER_TOOL = frozenset({"PostToolUse", "PostToolUseFailure"})
 OURS = "mcp__cco__"
 """How the names of our own tools begin: their results bring messages themselves."""
 FOR_GOOD = frozenset({"logout", "prompt_input_exit", "bypass_permissions_disabled", "other"})
@@ -62,7 +63,7 @@ class HookRequest(msgspec.Struct):
         A sub-agent of Claude Code's acts in the name of its agent, but that one does not hear what it is told. The hook
         after one of our own tools tells of the very answer that may carry messages, before the model is shown it.
         """
-        is_of_that_answer = self.hook_event_name == "PostToolUse" and self.tool_name.startswith(OURS)
+        is_of_that_answer = self.hook_event_name in AFTER_TOOL and self.tool_name.startswith(OURS)
         return self.agent_id is None and not is_of_that_answer
 
     @property
@@ -117,6 +118,7 @@ class HooksAPI:
             "UserPromptSubmit": partial(self._news, "UserPromptSubmit"),
             "PreToolUse": self._before_tool,
             "PostToolUse": self._after_tool,
+            "PostToolUseFailure": self._after_failure,
             "PreCompact": self._before_compaction,
             "Stop": self._end,
             "SessionEnd": self._over,
@@ -159,6 +161,11 @@ class HooksAPI:
         if body.tool_name.startswith(OURS):
             return NOTHING
         return await self._news("PostToolUse", call, holder)
+
+    async def _after_failure(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+        if call.body.tool_name.startswith(OURS):
+            return NOTHING
+        return await self._news("PostToolUseFailure", call, holder)
 
     async def _before_compaction(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         facts = await self._briefings.facts(call.project, call.holder, holder.agent_id)

@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
@@ -41,22 +41,23 @@ class Role:
 Part = Generator[Answer, Asked, str]
 """What an agent says, turn by turn; it returns its last words."""
 
-Calls = Generator[Answer, Asked, str]
-"""A piece of a part that ends with the answer to its call."""
+T = TypeVar("T")
+Piece = Generator[Answer, Asked, T]
+"""A piece of a part, and what comes of it."""
 
 
-def use(tool: str, **arguments: object) -> Calls:
+def use(tool: str, **arguments: object) -> Piece[str]:
     """Call a tool; gives its answer, as the model reads it."""
     asked = yield ToolUse(tool, arguments)
     return asked.last_result
 
 
-def cco(tool: str, **arguments: object) -> Calls:
+def cco(tool: str, **arguments: object) -> Piece[str]:
     """Call a tool of the sidecar's."""
     return (yield from use(f"mcp__cco__{tool}", **arguments))
 
 
-def ask(tool: str, **arguments: object) -> Generator[Answer, Asked, Any]:
+def ask(tool: str, **arguments: object) -> Piece[Any]:
     """Call a tool of the sidecar's that answers in JSON; what Claude Code writes behind that is left out."""
     text = yield from cco(tool, **arguments)
     return json.JSONDecoder().raw_decode(text)[0]

@@ -5,6 +5,10 @@ from tests.claude.fleet import Fleet
 from tests.claude.real_claude import needs_claude
 from tests.claude.scripted_api import Text, ToolUse
 
+WELL = ToolUse("Bash", {"command": "true"})
+BADLY = ToolUse("Bash", {"command": "false"})
+OURS = ToolUse("mcp__cco__list_events")
+
 
 @needs_claude
 def test_an_edit_of_what_another_claimed(fleet: Fleet) -> None:
@@ -25,7 +29,7 @@ def test_an_edit_of_what_another_claimed(fleet: Fleet) -> None:
     def intruder(_: Role) -> Part:
         yield from ask("wait_for_event", event_type="claimed", timeout=30_000)
         yield from use("Read", file_path=str(shop))
-        for _ in range(3):
+        for _try in range(3):
             edit = {"old_string": "price = 1", "new_string": "price = 0"}
             advice.append((yield from use("Edit", file_path=str(shop), **edit)))
         advice.append((yield from use("Write", file_path=str(shop), content="price = 0\n")))
@@ -111,13 +115,12 @@ def test_a_message_to_a_running_agent(fleet: Fleet) -> None:
         states.append(fleet.ok("GET", f"/api/messages/{message_id}")["state"])
 
     def steered(role: Role) -> Part:
-        for body, tool in ("Prices are in cents.", "Bash"), ("And taxes, too.", "mcp__cco__list_events"):
-            arguments = {"command": "true"} if tool == "Bash" else {}
+        for body, call in ("First.", WELL), ("Second.", BADLY), ("Third.", OURS):
             message_id = send(role, body)
-            asked = yield ToolUse(tool, arguments)
+            asked = yield call
             look(message_id)
             assert body in asked.last_text, asked.last_text
-            asked = yield ToolUse(tool, arguments)
+            asked = yield call
             look(message_id)
             assert body not in asked.last_text, asked.last_text
         yield from ask("store_result", result={"status": "success"})
@@ -125,4 +128,4 @@ def test_a_message_to_a_running_agent(fleet: Fleet) -> None:
 
     fleet.plays["python-specialist"] = steered
     assert fleet.ended(fleet.spawn("python-specialist"))["status"] == "completed"
-    assert states == ["offered", "seen", "offered", "seen"]
+    assert states == ["offered", "seen"] * 3

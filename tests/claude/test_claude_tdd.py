@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -10,7 +9,7 @@ import pytest
 from attrs import define, field
 
 from cco_sidecar.core.context.tokens import tokens_in
-from tests.claude.cast import Part, Role, ask, cco, use
+from tests.claude.cast import Part, Piece, Role, ask, cco, use
 from tests.claude.fleet import Fleet, until
 from tests.claude.real_claude import needs_claude
 
@@ -70,14 +69,14 @@ class Story:
             yield from self._wait(f"topic:{role.issue_id}", "review_complete", 1)
         return f"I wrote {path}."
 
-    def _read_up(self) -> Iterator[object]:
+    def _read_up(self) -> Piece[None]:
         for tool, budget in (("briefing", BRIEFING_TOKENS), ("get_context", CONTEXT_TOKENS)):
             text = yield from cco(tool, budget_tokens=budget)
             text = text.partition("\n\n<system-reminder>")[0]
             assert text.startswith("#"), text
             self.given.append((budget, tokens_in(len(text.encode()))))
 
-    def _edit(self, role: Role, path: str) -> Iterator[object]:
+    def _edit(self, role: Role, path: str) -> Piece[bool]:
         """Claim and edit a file; who does not get the claim tries the edit nevertheless, and is denied."""
         claimed = yield from cco("claim", resource=path)
         if path.startswith("shared/"):
@@ -93,8 +92,8 @@ class Story:
         self.denials[path] += 1
         return False
 
-    def _try_to_edit(self, role: Role, path: Path) -> Iterator[object]:
-        """Edit a file that others edit, too: what Claude Code itself finds changed since, it wants to have read again."""
+    def _try_to_edit(self, role: Role, path: Path) -> Piece[str]:
+        """Edit a file that others edit, too: what has changed meanwhile is to be read again."""
         while True:
             text = yield from use("Read", file_path=str(path))
             by = text.partition("by ")[2].partition("\n")[0]
@@ -102,7 +101,7 @@ class Story:
             if "modified since read" not in answer and "not found in file" not in answer:
                 return answer
 
-    def _wait(self, only: str, event_type: str, count: int) -> Iterator[object]:
+    def _wait(self, only: str, event_type: str, count: int) -> Piece[None]:
         """Wait until there were so many."""
         seen, cursor = 0, "earliest"
         while seen < count:

@@ -22,6 +22,7 @@ MOST_REASON = 500
 HOOK_KEY_VARIABLE = "CCO_HOOK_KEY"
 HOOK_SECONDS = 5
 START_SECONDS = 15
+ASKED = ("UserPromptSubmit", "PostToolUse", "PostToolUseFailure", "PreCompact", "Stop")
 EDITS = ("Edit", "Write", "MultiEdit", "NotebookEdit")
 
 _TOKENS = {
@@ -95,7 +96,7 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
     hooks: dict[str, list[Mapping[str, object]]] = {
         "SessionStart": [{"hooks": [begin]}],
         "PreToolUse": [{"matcher": "|".join(EDITS), "hooks": [before_edit]}],
-        **{event: [{"hooks": [ask]}] for event in ("UserPromptSubmit", "PostToolUse", "PreCompact", "Stop")},
+        **{event: [{"hooks": [ask]}] for event in ASKED},
     }
     return json.dumps({"permissions": {"allow": allowed}, "hooks": hooks}).encode()
 
