@@ -4,8 +4,7 @@ Each hook is a sign of life. What is not about files, ends or beginnings is answ
 that later versions of Claude Code may have. https://docs.claude.com/en/docs/claude-code/hooks has the forms.
 """
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,21 +107,28 @@ class HooksAPI:
         if asked.proves_seen:
             call.project.messages.called(holder.agent_id)
         call.project.hooks.keep_alive(holder)
-        answer = self._events.get(asked.hook_event_name, _nothing)
-        return Reply(await answer(call, holder))
+        return Reply(await self._answer(call, holder))
 
-    @property
-    def _events(self) -> "dict[str, Callable[[Call[Any, HookRequest], Holder], Awaitable[HookAnswer]]]":
-        return {
-            "SessionStart": self._began,
-            "UserPromptSubmit": partial(self._news, "UserPromptSubmit"),
-            "PreToolUse": self._before_tool,
-            "PostToolUse": self._after_tool,
-            "PostToolUseFailure": self._after_failure,
-            "PreCompact": self._before_compaction,
-            "Stop": self._end,
-            "SessionEnd": self._over,
-        }
+    async def _answer(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+        answer = NOTHING
+        match call.body.hook_event_name:
+            case "PreToolUse":
+                answer = await self._before_tool(call, holder)
+            case "PostToolUse":
+                answer = await self._after_tool(call, holder)
+            case "PostToolUseFailure":
+                answer = self._after_failure(call, holder)
+            case "UserPromptSubmit":
+                answer = self._news(call, holder)
+            case "Stop":
+                answer = await self._end(call, holder)
+            case "SessionStart":
+                answer = await self._began(call, holder)
+            case "PreCompact":
+                answer = await self._before_compaction(call, holder)
+            case "SessionEnd":
+                self._over(call, holder)
+        return answer
 
     async def _began(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         facts = await self._briefings.facts(call.project, call.holder, holder.agent_id)
@@ -134,9 +140,9 @@ class HooksAPI:
         parts += [] if news is None else [news]
         return _told("SessionStart", "\n\n".join(parts))
 
-    async def _news(self, event: str, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+    def _news(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         text = None if call.body.agent_id is not None else call.project.hooks.news(holder)
-        return NOTHING if text is None else _told(event, text)
+        return NOTHING if text is None else _told(call.body.hook_event_name, text)
 
     async def _before_tool(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         path = call.body.file
@@ -160,12 +166,10 @@ class HooksAPI:
                 hooks.was_read(holder, file)
         if body.tool_name.startswith(OURS):
             return NOTHING
-        return await self._news("PostToolUse", call, holder)
+        return self._news(call, holder)
 
-    async def _after_failure(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
-        if call.body.tool_name.startswith(OURS):
-            return NOTHING
-        return await self._news("PostToolUseFailure", call, holder)
+    def _after_failure(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+        return NOTHING if call.body.tool_name.startswith(OURS) else self._news(call, holder)
 
     async def _before_compaction(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         facts = await self._briefings.facts(call.project, call.holder, holder.agent_id)
@@ -185,15 +189,10 @@ class HooksAPI:
         listing = await self._store.listing(call.project.id, holder.issue_id)
         return any(entry.agent_id == holder.agent_id for entry in listing.entries)
 
-    async def _over(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+    def _over(self, call: Call[Any, HookRequest], holder: Holder) -> None:
         # Of one that was started here its process tells, and that it may go on is for the sidecar to say.
         if call.body.reason in FOR_GOOD and not self._agents.knows(call.project.id, holder.agent_id):
             call.project.hooks.gone(holder)
-        return NOTHING
-
-
-async def _nothing(call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
-    return NOTHING
 
 
 def _told(event: str, text: str) -> HookAnswer:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import closed_loop, context_livez, context_speed, fanout, recovery
+from benchmarks import closed_loop, context_livez, context_speed, fanout, hooks, recovery
 from benchmarks.context_tree import generate_tree
 from benchmarks.load import Load, http_request, nats_request
 from benchmarks.machine import CPUMeter
@@ -234,3 +234,10 @@ def test_speed_of_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["our_files"] == 100
     assert found["repomix_bytes"] > 50_000
     assert found["unchanged_ms"] < found["cold_ms"]
+
+
+def test_hooks(tmp_path: Path) -> None:
+    """Every hook is answered, and just the edits of what another has claimed are denied."""
+    found = hooks.ours(tmp_path, agents=3)
+    assert (len(found.seconds), found.refused) == (3 * hooks.HOOKS_EACH, 0)
+    assert found.denied == 3 * hooks.HOOKS_EACH // 5
