@@ -25,6 +25,7 @@ _COMMANDS = {
     "keys": ("keys", "keys", "Change the keys that sign tokens."),
     "token": ("token", "token", "Print the admin token, or issue one to an agent."),
     "mcp": ("mcp", "mcp", "Speak the Model Context Protocol on stdin and stdout."),
+    "hook": ("hook", "hook", "Carry a hook of Claude Code to the sidecar."),
     "init": ("init", "init", "Let Claude Code coordinate through the sidecar in a repository."),
     "demo": ("demo", "demo", "See it all work, in one minute."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),

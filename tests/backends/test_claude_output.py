@@ -44,7 +44,7 @@ def test_settings() -> None:
     assert ask["headers"] == {"Authorization": "Bearer $CCO_HOOK_KEY"}
     assert ask["allowedEnvVars"] == ["CCO_HOOK_KEY"]
     [program] = closed["PreToolUse"][0]["hooks"]
-    assert program["command"] == "'/usr/bin/python 3' -P -m cco_sidecar hook pre-tool-use --on-failure deny"
+    assert program["command"] == "'/usr/bin/python 3' -P -m cco_sidecar hook pre-tool-use --on-failure deny || exit 2"
     assert "NotebookEdit" in closed["PreToolUse"][0]["matcher"]
 
 

@@ -90,7 +90,8 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
     program = f"{shlex.quote(python)} -P -m cco_sidecar hook"
     before_edit: Mapping[str, object] = ask
     if not may_fail:
-        command = f"{program} pre-tool-use --on-failure deny"
+        # Exit 2 denies, too: for a program that cannot even say no.
+        command = f"{program} pre-tool-use --on-failure deny || exit 2"
         before_edit = {"type": "command", "command": command, "timeout": HOOK_SECONDS}
     begin = {"type": "command", "command": f"{program} session-start", "timeout": START_SECONDS}
     hooks: dict[str, list[Mapping[str, object]]] = {
