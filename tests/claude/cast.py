@@ -81,7 +81,7 @@ class Cast:
 
     def __call__(self, asked: Asked) -> Answer:
         """Answer a request; who has said their last words says them again."""
-        if not asked.is_turn:
+        if not asked.is_turn and not asked.is_compaction:
             return Text("ok")
         try:
             return self._turn(asked)
