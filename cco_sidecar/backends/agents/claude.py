@@ -58,8 +58,8 @@ def servers_file(python: str) -> bytes:
     """Give the file of MCP servers: ours alone, over stdio, for that takes each hour's token from the token's file.
 
     Over HTTP, Claude Code 2.1 asks a ``headersHelper`` once, and goes on with that token after it is answered 401.
-    Without ``alwaysLoad`` it waits 2 s at most for a server, and a model that is asked before then has no tools of
-    ours, ever; with it, until ``MCP_CONNECT_TIMEOUT_MS``. The tools are then no matter of its tool search either.
+    Without ``alwaysLoad`` it waits 2 s at most for a server, and a model that is asked before then begins without our
+    tools; with it, until ``MCP_CONNECT_TIMEOUT_MS``. The tools are then no matter of its tool search either.
     """
     server = {
         "type": "stdio",
