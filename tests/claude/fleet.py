@@ -1,5 +1,6 @@
 """A real sidecar with real `claude` processes, whose models play the parts that a test gives them."""
 
+import contextlib
 import json
 import subprocess
 import time
@@ -9,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 from attrs import define, field
 
 from tests.claude.cast import Cast, Part, Role
@@ -45,6 +47,13 @@ def until(happened: Callable[[], object], what: Callable[[], str], seconds: floa
         assert time.monotonic() < deadline, what()
         time.sleep(_LOOK_SECONDS)
     return found
+
+
+def command_of(pid: int) -> str:
+    """Give a process's arguments; nothing of one that has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
 
 
 @define(eq=False)
@@ -128,8 +137,11 @@ class Fleet:
         assert agent["result_id"], self.story(agent["agent_id"])
         return dict(self.ok("GET", f"/api/results/id/{agent['result_id']}")["result"])
 
+    def log(self, agent_id: str) -> str:
+        """Give what an agent wrote."""
+        log = self.sidecar.storage / "logs" / "agents" / f"{agent_id}.log"
+        return log.read_text() if log.exists() else ""
+
     def story(self, agent_id: str) -> str:
         """Tell what an agent wrote, and what was wrong: for a test that fails."""
-        log = self.sidecar.storage / "logs" / "agents" / f"{agent_id}.log"
-        written = log.read_text() if log.exists() else "(it wrote nothing)"
-        return f"{self.cast.troubles}\n{self.agent(agent_id)}\n{written[-8000:]}"
+        return f"{self.cast.troubles}\n{self.agent(agent_id)}\n{self.log(agent_id)[-8000:]}"

@@ -2,19 +2,21 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from attrs import define, field
 
 from cco_sidecar.core.context.tokens import tokens_in
 from tests.claude.cast import Part, Piece, Role, ask, cco, use
-from tests.claude.fleet import Fleet, until
+from tests.claude.fleet import Fleet, command_of, until
 from tests.claude.real_claude import needs_claude
 
 CONTEXT_TOKENS = 2_000
 BRIEFING_TOKENS = 1_000
+START_TOKENS = 2_000
+"""The most that a hook tells at the start."""
 MOST_TOKENS = 36_000
 """What a model may be asked with: Claude Code's own instructions and tools (28,000), ours, what the work brought."""
 WAIT_MS = 60_000
@@ -120,8 +122,8 @@ class Watch:
     def look(self) -> None:
         """Count those that are alive now."""
         agents = self.fleet.ok("GET", "/api/agents?status=running&limit=200")["agents"]
-        alive = [agent for agent in agents if agent["process_id"] and psutil.pid_exists(agent["process_id"])]
-        self.most = max(self.most, len(alive))
+        commands = [command_of(agent["process_id"]) for agent in agents if agent["process_id"]]
+        self.most = max(self.most, len([command for command in commands if command.startswith("claude -p ")]))
 
 
 def run_through(fleet: Fleet, issues: int, lingers: bool, seconds: float) -> tuple[Story, Watch]:
@@ -147,6 +149,15 @@ def run_through(fleet: Fleet, issues: int, lingers: bool, seconds: float) -> tup
     return story, watch
 
 
+def contexts_at_start(fleet: Fleet, agent_id: str) -> Iterator[str]:
+    """Give what an agent's model was told by the hook at its start."""
+    for line in fleet.log(agent_id).splitlines():
+        found = json.loads(line)
+        if found.get("subtype") == "hook_response":
+            assert found["outcome"] == "success", found
+            yield json.loads(found["stdout"])["hookSpecificOutput"]["additionalContext"]
+
+
 def check(fleet: Fleet, story: Story) -> None:
     """Say that all phases happened, each context was within its budget, and no file was edited by two."""
     for number in range(story.issues):
@@ -167,6 +178,9 @@ def check(fleet: Fleet, story: Story) -> None:
     assert len(story.given) == 2 * story.issues * len(NEWS)
     assert [given for given in story.given if given[1] > given[0]] == []
     assert max(tokens_in(len(json.dumps(asked.body))) for asked in fleet.api.turns) < MOST_TOKENS
+    begun = [context for agent_id in fleet.cast.roles for context in contexts_at_start(fleet, agent_id)]
+    assert len(begun) == story.issues * len(NEWS)
+    assert [context for context in begun if tokens_in(len(context.encode())) > START_TOKENS] == []
     assert {event["publisher"] for event in fleet.events("*", limit="1000")} == {"sidecar", *fleet.cast.roles}
 
 

@@ -1,20 +1,12 @@
 """Real `claude` processes beside each other: they wait for each other, and are ended."""
 
-import contextlib
 import time
 
 import psutil
 
 from tests.claude.cast import Part, Role, ask, cco, use
-from tests.claude.fleet import Fleet, until
+from tests.claude.fleet import Fleet, command_of, until
 from tests.claude.real_claude import needs_claude
-
-
-def command_of(process: psutil.Process) -> str:
-    """Give a process's arguments; nothing of one that has just ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())
-    return ""
 
 
 @needs_claude
@@ -64,7 +56,7 @@ def test_ended_in_its_work(fleet: Fleet) -> None:
 
     def family() -> list[psutil.Process]:
         found = [claude, *claude.children(recursive=True)]
-        commands = [command_of(process) for process in found]
+        commands = [command_of(process.pid) for process in found]
         wanted = ("cco_sidecar mcp", "sleep 298", "sleep 299")
         return found if all(any(word in command for command in commands) for word in wanted) else []
 
