@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,6 +20,8 @@ from tests.claude.scripted_api import ScriptedApi
 from tests.system.sidecar_process import Sidecar
 
 PATIENCE_SECONDS = 60.0
+PROGRAMS = Path(sys.executable).parent
+"""Where `cco` is installed."""
 _LOOK_SECONDS = 0.05
 
 
@@ -81,7 +84,7 @@ class Fleet:
         self.api = self._stack.enter_context(ScriptedApi(self.cast))
         agents = {"runners": {"claude": scripted_runner(self.api.url)}, "on_shutdown": "stop", **self.more}
         self.sidecar = Sidecar(self.directory, config={"agents": agents})
-        self.sidecar.environment["PATH"] = f"{programs}:/usr/bin:/bin"
+        self.sidecar.environment["PATH"] = f"{programs}:{PROGRAMS}:/usr/bin:/bin"
         subprocess.run(["git", "init", "-q", "."], cwd=self.sidecar.root, check=True)
         self._stack.enter_context(self.sidecar)
         return self

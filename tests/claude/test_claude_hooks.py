@@ -1,6 +1,8 @@
 """What the hooks do to a real `claude`: edits are denied or sent back, an end is held up, messages come along."""
 
-from tests.claude.cast import Part, Role, ask, use
+import re
+
+from tests.claude.cast import Part, Role, ask, cco, use
 from tests.claude.fleet import Fleet
 from tests.claude.real_claude import needs_claude
 from tests.claude.scripted_api import Text, ToolUse
@@ -12,15 +14,16 @@ OURS = ToolUse("mcp__cco__list_events")
 
 @needs_claude
 def test_an_edit_of_what_another_claimed(fleet: Fleet) -> None:
-    """It is denied, with who, until when and what to do, which changes; the agent then does something else."""
+    """It is denied, with who, until when and what to do, which changes; what is advised works."""
     shop, other = fleet.root / "shop.py", fleet.root / "other.py"
     shop.write_text("price = 1\n")
     advice: list[str] = []
+    heard: list[str] = []
 
     def holder(_: Role) -> Part:
         yield from ask("claim", resource="shop.py")
         yield from ask("publish_event", event_type="claimed", topic="files", data={})
-        yield from ask("wait_for_event", event_type="tried", timeout=30_000)
+        heard.append((yield from cco("wait_for_event", event_type="tried", timeout=30_000)))
         yield from use("Read", file_path=str(shop))
         mended = yield from use("Edit", file_path=str(shop), old_string="price = 1", new_string="price = 2")
         yield from ask("store_result", result={"status": "success", "mended": "updated" in mended})
@@ -33,6 +36,9 @@ def test_an_edit_of_what_another_claimed(fleet: Fleet) -> None:
             edit = {"old_string": "price = 1", "new_string": "price = 0"}
             advice.append((yield from use("Edit", file_path=str(shop), **edit)))
         advice.append((yield from use("Write", file_path=str(shop), content="price = 0\n")))
+        [command] = re.findall(r"cco msg send .* --kind request", advice[1])
+        sent = yield from use("Bash", command=command)
+        assert '"state": "queued"' in sent, sent
         written = yield from use("Write", file_path=str(other), content="tax = 0\n")
         yield from ask("publish_event", event_type="tried", topic="files", data={})
         yield from ask("store_result", result={"status": "partial", "written": "created" in written})
@@ -49,6 +55,7 @@ def test_an_edit_of_what_another_claimed(fleet: Fleet) -> None:
     assert "Do other work first" in first
     assert f"cco msg send {one}" in second
     assert "Do not try this edit again" in third
+    assert f"request from `{two}`" in heard[0]
     assert shop.read_text() == "price = 2\n"
     assert other.read_text() == "tax = 0\n"
     [told] = fleet.events("edit_denied")

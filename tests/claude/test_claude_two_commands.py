@@ -2,17 +2,15 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import define
 
+from tests.claude.fleet import PROGRAMS
 from tests.claude.real_claude import RealClaude, needs_claude, result_of
 from tests.claude.scripted_api import ScriptedApi, Text, ToolUse, in_order
-
-PROGRAMS = Path(sys.executable).parent
 
 
 @define
