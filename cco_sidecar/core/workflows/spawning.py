@@ -142,8 +142,8 @@ def _task(run: Run, rule: Rule, attempt: Attempt) -> str:
     if attempt.number == 1:
         return task
     before = run.tries(attempt)[attempt.number - 2]
-    # First, for what does not fit is cut at the end.
+    # The task first: a briefing, which is all that an agent has after a compaction, shows no more than the beginning.
     return (
-        f"This is try {attempt.number} of {1 + rule.retries}. The agent before you, {before.agent_id}, failed: "
-        f"{before.error}\n\nYour task: {task}"
+        f"This is try {attempt.number} of {1 + rule.retries}. Your task: {task}\n\n"
+        f"The agent before you, {before.agent_id}, failed: {before.error}"
     )
