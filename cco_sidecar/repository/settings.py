@@ -30,6 +30,7 @@ _HOOKS = (
     _Hook("UserPromptSubmit", "user-prompt-submit"),
     _Hook("PreToolUse", _DENYING, EDITS),
     _Hook("PostToolUse", "post-tool-use"),
+    _Hook("PostToolUseFailure", "post-tool-use-failure"),
     _Hook("PreCompact", "pre-compact"),
     _Hook("Stop", "stop"),
     _Hook("SessionEnd", "session-end"),
