@@ -15,6 +15,7 @@ _COMMANDS = {
     "issue": ("issue", "issue", "Say what an issue is about."),
     "task": ("task", "task", "Give agents something to do."),
     "claims": ("claims", "claims", "See who works on which files."),
+    "budget": ("budget", "budget", "Limit what a project, an issue or a type may take."),
     "msg": ("messages", "msg", "Write to agents, and read what they write."),
     "results": ("results", "results", "Store and read what agents report."),
     "status": ("health", "status", "Show what the sidecar is doing."),

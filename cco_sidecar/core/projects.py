@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attrs import define
 
+from cco_sidecar.core.budgets.budgets import Budgets
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.dead_letters import DeadLetters
@@ -43,6 +44,7 @@ class Project:
     checkpoints: Checkpoints
     runs: Runs
     messages: Messages
+    budgets: Budgets
     hooks: Hooks
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:

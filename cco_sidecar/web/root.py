@@ -17,6 +17,7 @@ from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, 
 from cco_sidecar.errors import Refusal
 from cco_sidecar.web import (
     agents,
+    budgets,
     checkpoints,
     claims,
     cloudevents,
@@ -49,6 +50,7 @@ class APIs:
     """The handlers of all rooms."""
 
     agents: agents.AgentsAPI
+    budgets: budgets.BudgetsAPI
     checkpoints: checkpoints.CheckpointsAPI
     claims: claims.ClaimsAPI
     context: context.ContextAPI
@@ -213,6 +215,14 @@ def route_table(api: APIs) -> Sequence[Route]:
         Route("POST", "/api/messages/<message_id>/ack", api.messages.acknowledge, "Say that it was seen, or done.",
               Access(owner="those whom it is to"), body=messages.AckRequest, answer=messages.MessageAnswer,
               read=optional_body),
+
+        Route("GET", "/api/budgets", api.budgets.list, "List budgets.", ANY_AGENT, answer=budgets.BudgetsAnswer),
+        Route("GET", "/api/budgets/<kind>/<budget_id>", api.budgets.show, "One budget, and how far it is.", ANY_AGENT,
+              answer=budgets.BudgetAnswer),
+        Route("PUT", "/api/budgets/<kind>/<budget_id>", api.budgets.set, "Set a budget.", ADMIN_ONLY,
+              body=budgets.BudgetRequest, answer=budgets.BudgetAnswer),
+        Route("DELETE", "/api/budgets/<kind>/<budget_id>", api.budgets.remove, "Remove a budget.", ADMIN_ONLY,
+              answer=budgets.BudgetGoneAnswer),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

@@ -86,7 +86,11 @@ class Fleet:
         self.sidecar = Sidecar(self.directory, config={"agents": agents})
         self.sidecar.environment["PATH"] = f"{programs}:{PROGRAMS}:/usr/bin:/bin"
         subprocess.run(["git", "init", "-q", "."], cwd=self.sidecar.root, check=True)
-        self._stack.enter_context(self.sidecar)
+        try:
+            self._stack.enter_context(self.sidecar)
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

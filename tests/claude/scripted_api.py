@@ -160,7 +160,7 @@ class ScriptedApi:
     def __enter__(self) -> Self:
         server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scripted-api")
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scripted-api", daemon=True)
         self._thread.start()
         return self
 

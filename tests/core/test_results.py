@@ -7,6 +7,8 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.spending import Spending
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
@@ -61,6 +63,7 @@ class Desk:
             Checkpoints(house.clock, house.ledger),
             Runs(house.ledger),
             rights.messages,
+            Budgets(house.clock, house.ledger, Spending(lambda _: None)),
             Hooks(house.clock, house.hub, rights.claims, rights.tasks, rights.messages),
         )
         self.results = Results(

@@ -38,6 +38,7 @@ class Scene:
         self.task_id = self.own.post("/api/tasks", {**self.task(), "title": MARK}).ok(201)["id"]
         said = {"to": self.own.agent_id, "body": MARK}
         self.message_id = self.own.post("/api/messages", said).ok(201)["id"]
+        self.budget(self.issue)
         self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
 
     @cached_property
@@ -94,6 +95,11 @@ class Scene:
         """Make a claim of the scene's agent; gives its id."""
         return str(self.own.post("/api/claims", {"resource": unique(f"name:{MARK}")}).ok(201)["id"])
 
+    def budget(self, issue: str) -> str:
+        """Set a budget of an issue; gives its id."""
+        self.sidecar.admin.request("PUT", f"/api/budgets/issue/{issue}", {"tokens": 10**9}).ok()
+        return issue
+
     def spawn(self, runner: str) -> dict[str, object]:
         return {"agent_type": "python-specialist", "issue_id": self.issue, "runner": runner}
 
@@ -112,8 +118,12 @@ class Scene:
             "replay_id": self.replay_id,
             "task_id": self.task_id,
             "message_id": self.message_id,
+            "kind": "issue",
+            "budget_id": self.issue,
             **changed,
         }
+        if route.path.endswith("<budget_id>") and route.method == "DELETE" and "budget_id" not in changed:
+            values["budget_id"] = self.budget(unique(MARK))
         if "<claim_id>" in route.path and "claim_id" not in values:
             values["claim_id"] = self.claim()  # a new one, for asking may end it
         path = route.path
@@ -141,6 +151,7 @@ class Scene:
             "/api/hooks/claude": {"hook_event_name": "PostToolUse"},
             "/api/messages": {"to": self.own.agent_id, "body": "scene"},
             "/api/messages/<message_id>/ack": {},
+            "/api/budgets/<kind>/<budget_id>": {"tokens": 10**9},
             "/api/tasks": self.task(),
             "/api/tasks/claim": {"types": ["rust-specialist"], "issue": "nowhere"},
             "/api/tasks/<task_id>/checkpoint": {"fence": 10**6},
@@ -300,6 +311,10 @@ GOLDEN: Mapping[str, Row] = {
     "GET /api/messages": anybody(),
     "GET /api/messages/<message_id>": Row(A, "200", A, N, A, "200"),
     "POST /api/messages/<message_id>/ack": Row(A, "200", A, N, A, A),
+    "GET /api/budgets": anybody(),
+    "GET /api/budgets/<kind>/<budget_id>": Row("200", "200", A, N, "200", "200"),
+    "PUT /api/budgets/<kind>/<budget_id>": admin_only(),
+    "DELETE /api/budgets/<kind>/<budget_id>": admin_only(),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),

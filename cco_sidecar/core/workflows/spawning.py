@@ -142,8 +142,9 @@ def _task(run: Run, rule: Rule, attempt: Attempt) -> str:
     if attempt.number == 1:
         return task
     before = run.tries(attempt)[attempt.number - 2]
+    number = 1 + run.failures(before)
     # The task first: a briefing, which is all that an agent has after a compaction, shows no more than the beginning.
     return (
-        f"This is try {attempt.number} of {1 + rule.retries}. Your task: {task}\n\n"
+        f"This is try {number} of {1 + rule.retries}. Your task: {task}\n\n"
         f"The agent before you, {before.agent_id}, failed: {before.error}"
     )
