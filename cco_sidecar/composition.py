@@ -497,7 +497,7 @@ class Composition:
             claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
-            hooks=HooksAPI(self.agents, self.store, briefings, self._look_at),
+            hooks=HooksAPI(self.agents, self.store, briefings, self._look_at, self.steward.exhausted),
             issues=IssuesAPI(
                 self.engines,
                 self.agents,

@@ -94,12 +94,14 @@ class HooksAPI:
     """Parse, delegate, encode.
 
     :param look: looks at a file of a project, off the reactor.
+    :param exhausted: says, of a project and an agent of it, which budget is used up, if one is.
     """
 
     _agents: Agents
     _store: IResultStore
     _briefings: Briefings
     _look: Look
+    _exhausted: Callable[[str, str], str | None]
 
     async def claude(self, call: Call[ProjectQuery, HookRequest]) -> Reply:
         """Answer a hook."""
@@ -148,12 +150,18 @@ class HooksAPI:
         path = call.body.file
         if path is None or call.body.tool_name not in EDITS:
             return NOTHING
-        why = call.project.hooks.edit(holder, await self._look(call.project.root, path))
+        why = await self._why_not(call, holder, path)
         if why is None:
             return NOTHING  # and not "allow", which would take the question away that a person may want to be asked
         return HookAnswer(
             {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": why}
         )
+
+    async def _why_not(self, call: Call[Any, HookRequest], holder: Holder, path: str) -> str | None:
+        exhausted = self._exhausted(call.project.id, holder.agent_id)
+        if exhausted is not None:
+            return f"Nothing is edited any more, for {exhausted}. Commit what is whole, write a checkpoint, and end."
+        return call.project.hooks.edit(holder, await self._look(call.project.root, path))
 
     async def _after_tool(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         body, hooks = call.body, call.project.hooks

@@ -42,6 +42,13 @@ CONTRACT = {
 }
 
 
+def test_a_key_for_those_who_have_hooks() -> None:
+    """Any other program's environment has none."""
+    values = {name.lower(): value for name, value in CONTRACT.items() if not name.startswith(("JWT", "CCO"))}
+    found = agent_environment({}, token="t", token_file="f", hook_key=None, runner_env={}, extra={}, **values)
+    assert "CCO_HOOK_KEY" not in found
+
+
 def environment(
     base: dict[str, str] | None = None, runner: dict[str, str] | None = None, extra: dict[str, str] | None = None
 ) -> dict[str, str]:

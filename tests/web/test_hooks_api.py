@@ -46,7 +46,7 @@ def root(sidecar: Sidecar) -> Path:
 
 def test_the_key_is_in_the_environment(sidecar: Sidecar) -> None:
     """A spawned agent finds it there; it opens this route and no other, and ends with its agent."""
-    agent, hooks = spawned(sidecar, "told")
+    agent, hooks = spawned(sidecar, "hooked")
     until(lambda: b"CCO_HOOK_KEY" in log_of(sidecar, hooks), "the agent's environment")
     assert f'"CCO_HOOK_KEY": "{hooks.token}"'.encode() in log_of(sidecar, hooks)
     until(lambda: agent.get(f"/api/agents/{hooks.agent_id}").json["ended_at"], "the agent's end")
@@ -114,6 +114,20 @@ def test_a_file_that_changed(sidecar: Sidecar) -> None:
     assert two.agent_id in why
     assert edit(one, str(file)) is None
     assert edit(two, str(file)) is None
+
+
+def test_a_budget_that_is_used_up(sidecar: Sidecar) -> None:
+    """Nothing is edited any more, and the sentence says which budget it is, and what to do."""
+    _, hooks = spawned(sidecar)
+    path = str(root(sidecar) / "main.py")
+    assert edit(hooks, path) is None
+    sidecar.admin.request("PUT", f"/api/budgets/issue/{hooks.issue_id}", {"seconds": 1}).ok()
+    until(lambda: edit(hooks, path), "the budget used up")
+    why = edit(hooks, path) or ""
+    assert f"the budget of issue '{hooks.issue_id}' is used up" in why
+    assert "write a checkpoint" in why
+    sidecar.admin.delete(f"/api/budgets/issue/{hooks.issue_id}").ok()
+    assert edit(hooks, path) is None
 
 
 def test_messages_come_along(sidecar: Sidecar) -> None:

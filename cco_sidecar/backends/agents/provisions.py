@@ -110,6 +110,7 @@ class Provisions:
             "project_root": str(project.root),
             "task": agent.task,
         }
+        agent_at = agent.project_id, agent.agent_id
         environment = agent_environment(
             os.environ,
             **values,
@@ -117,7 +118,7 @@ class Provisions:
             token=token.text,
             token_file=str(token_path(self._run_directory, agent.agent_id)),
             context_file=str(context_path(self._run_directory, agent.agent_id)),
-            hook_key=self._hook_keys.make(agent.project_id, agent.agent_id),
+            hook_key=self._hook_keys.make(*agent_at) if runner.wants("settings_file") else None,
             runner_env=runner.env,
             extra=extra,
         )
