@@ -5,7 +5,7 @@ import re
 from tests.claude.cast import Part, Role, ask, cco, use
 from tests.claude.fleet import Fleet
 from tests.claude.real_claude import needs_claude
-from tests.claude.scripted_api import Text, ToolUse
+from tests.claude.scripted_api import Answer, Asked, Text, ToolUse, in_order
 
 WELL = ToolUse("Bash", {"command": "true"})
 BADLY = ToolUse("Bash", {"command": "false"})
@@ -136,3 +136,38 @@ def test_a_message_to_a_running_agent(fleet: Fleet) -> None:
     fleet.plays["python-specialist"] = steered
     assert fleet.ended(fleet.spawn("python-specialist"))["status"] == "completed"
     assert states == ["offered", "seen"] * 3
+
+
+@needs_claude
+def test_a_sub_agent(fleet: Fleet) -> None:
+    """What it edits is its agent's edit; but what is written to that one, it is not told."""
+    shop = fleet.root / "shop.py"
+    shop.write_text("price = 1\n")
+    other = fleet.sidecar.agent_token("the-other", agent_type="test-engineer")
+    assert fleet.sidecar.call("POST", "/api/claims", {"resource": "shop.py", "ttl_seconds": 60}, token=other)[0] == 201
+    heard: list[str] = []
+    edit = {"file_path": str(shop), "old_string": "1", "new_string": "2"}
+    steps = in_order(ToolUse("Read", {"file_path": str(shop)}), ToolUse("Edit", edit), WELL, last=Text("It is his."))
+
+    def script(asked: Asked) -> Answer:
+        if not asked.is_turn or "Lower the price, sub." not in asked.prompt:
+            return fleet.cast(asked)
+        heard.append(asked.last_text)
+        return steps(asked)
+
+    def parent(role: Role) -> Part:
+        fleet.ok("POST", "/api/messages", {"to": role.agent_id, "kind": "steer", "body": "Mind the tax."})
+        arguments = {"description": "lower", "prompt": "Lower the price, sub.", "subagent_type": "general-purpose"}
+        asked = yield ToolUse("Agent", arguments)
+        assert "It is his." in asked.last_text, asked.last_text
+        assert "Mind the tax." in asked.last_text, asked.last_text
+        yield from ask("store_result", result={"status": "partial"})
+        return "Not mine."
+
+    fleet.api.script = script
+    fleet.plays["python-specialist"] = parent
+    assert fleet.ended(fleet.spawn("python-specialist"))["status"] == "completed"
+    assert len(heard) == 4
+    assert "'shop.py' is claimed by 'the-other'" in heard[2]
+    assert [text for text in heard if "Mind the tax." in text] == []
+    assert shop.read_text() == "price = 1\n"
