@@ -16,6 +16,7 @@ from cco_sidecar.access_log import AccessLog, Entry
 from cco_sidecar.backends.agents.accounts import AccountNames
 from cco_sidecar.backends.agents.hearing import Hearing
 from cco_sidecar.backends.agents.launcher import AgentLauncher
+from cco_sidecar.backends.agents.legible import legible
 from cco_sidecar.backends.agents.limits import limits_of
 from cco_sidecar.backends.agents.provisions import Provisions
 from cco_sidecar.backends.agents.runners import DEFAULT_RUNNER, check_extra, packaged_runners, parse_runners
@@ -340,10 +341,10 @@ class Composition:
         return Patience(first_request, asked.silent_seconds, asked.busy_seconds, asked.loop_requests)
 
     def _log_tail(self, agent_id: str) -> "Deferred[str]":
-        def last_lines(found: tuple[bytes, int]) -> str:
-            return redact_secrets(found[0][-MOST_TAIL_BYTES:].decode("utf-8", "replace"))[0]
+        def bounded(text: bytes) -> str:
+            return redact_secrets(text[-MOST_TAIL_BYTES:].decode("utf-8", "replace"))[0]
 
-        return self._read_log(agent_id, MOST_TAIL_LINES, 0).addCallback(last_lines)
+        return self._last_lines(agent_id, MOST_TAIL_LINES).addCallback(bounded)
 
     def _accept_result(self, project_id: str, report: Report) -> "Deferred[object]":
         accepting = self.results.accept(self.projects.get(project_id), report, None)
@@ -449,7 +450,9 @@ class Composition:
         return Engine(self._reactor, project, self.agents, self._ground.roster, evidence.of, lambda: new_id()[:16])
 
     def _last_lines(self, agent_id: str, lines: int) -> "Deferred[bytes]":
-        return self._read_log(agent_id, lines, 0).addCallback(lambda found: found[0])
+        # Not each line of Claude Code's says something.
+        path, most = self.launcher.log_path(agent_id), 4 * lines
+        return self.workers.run(lambda: legible(read_log(path, most, 0)[0], lines))
 
     def _book_of(self, project_id: str) -> TokenBook | None:
         # The admin's tokens name no project: the default project remembers them.

@@ -37,7 +37,8 @@ def hook(ctx: click.Context, event: str, on_failure: str) -> None:
     """Carry a hook of Claude Code to the sidecar, and its answer back.
 
     Claude Code runs it, with JSON on stdin, where `cco init` wrote it into a repository. EVENT is one of
-    session-start, user-prompt-submit, pre-tool-use, post-tool-use, pre-compact, stop, session-end.
+    session-start, user-prompt-submit, pre-tool-use, post-tool-use, post-tool-use-failure, pre-compact, stop,
+    session-end.
 
     Without a sidecar nothing is held up: that is said once, with exit code 1, and then passed over with 0. With
     --on-failure deny, pre-tool-use denies the edit.

@@ -20,6 +20,7 @@ EVENTS = {
     "user-prompt-submit": "UserPromptSubmit",
     "pre-tool-use": "PreToolUse",
     "post-tool-use": "PostToolUse",
+    "post-tool-use-failure": "PostToolUseFailure",
     "pre-compact": "PreCompact",
     "stop": "Stop",
     "session-end": "SessionEnd",

@@ -30,6 +30,7 @@ _HOOKS = (
     _Hook("UserPromptSubmit", "user-prompt-submit"),
     _Hook("PreToolUse", _DENYING, EDITS),
     _Hook("PostToolUse", "post-tool-use"),
+    _Hook("PostToolUseFailure", "post-tool-use-failure"),
     _Hook("PreCompact", "pre-compact"),
     _Hook("Stop", "stop"),
     _Hook("SessionEnd", "session-end"),
@@ -49,8 +50,12 @@ class Reach:
 
     @property
     def server(self) -> dict[str, object]:
-        """The MCP server's entry: over stdio, for `cco` finds the token, and no file of a repository may hold one."""
-        return {"type": "stdio", "command": self.program, "args": ["mcp", "--sidecar-url", self.url]}
+        """The MCP server's entry: over stdio, for `cco` finds the token, and no file of a repository may hold one.
+
+        ``alwaysLoad``: the tools are there from the first turn on, and not to be searched for.
+        """
+        arguments = ["mcp", "--sidecar-url", self.url]
+        return {"type": "stdio", "command": self.program, "args": arguments, "alwaysLoad": True}
 
     def hook(self, event: str) -> dict[str, object]:
         """Give a hook's entry. A spawned agent has hooks of its own, from its runner, and passes these by.

@@ -29,6 +29,7 @@ BRIEFING_TOKENS = 2_000
 """Claude Code puts the answer of a hook aside, into a file, when it has more than 10,000 characters."""
 EDITS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit"})
 READS = frozenset({"Read", "NotebookRead"})
+AFTER_TOOL = frozenset({"PostToolUse", "PostToolUseFailure"})
 OURS = "mcp__cco__"
 """How the names of our own tools begin: their results bring messages themselves."""
 FOR_GOOD = frozenset({"logout", "prompt_input_exit", "bypass_permissions_disabled", "other"})
@@ -53,6 +54,16 @@ class HookRequest(msgspec.Struct):
     stop_hook_active: bool = False
     source: Text = ""
     reason: Text = ""
+
+    @property
+    def proves_seen(self) -> bool:
+        """Whether the model has seen what the answers before carried.
+
+        A sub-agent of Claude Code's acts in the name of its agent, but that one does not hear what it is told. The hook
+        after one of our own tools tells of the very answer that may carry messages, before the model is shown it.
+        """
+        is_of_that_answer = self.hook_event_name in AFTER_TOOL and self.tool_name.startswith(OURS)
+        return self.agent_id is None and not is_of_that_answer
 
     @property
     def file(self) -> str | None:
@@ -95,8 +106,7 @@ class HooksAPI:
     async def claude(self, call: Call[ProjectQuery, HookRequest]) -> Reply:
         """Answer a hook."""
         asked, holder = call.body, holder_of(call.holder)
-        # A sub-agent of Claude Code's acts in the name of its agent, but that one does not hear what it is told.
-        if asked.agent_id is None:
+        if asked.proves_seen:
             call.project.messages.called(holder.agent_id)
         call.project.hooks.keep_alive(holder)
         return Reply(await self._answer(call, holder))
@@ -108,6 +118,8 @@ class HooksAPI:
                 answer = await self._before_tool(call, holder)
             case "PostToolUse":
                 answer = await self._after_tool(call, holder)
+            case "PostToolUseFailure":
+                answer = self._after_failure(call, holder)
             case "UserPromptSubmit":
                 answer = self._news(call, holder)
             case "Stop":
@@ -163,6 +175,9 @@ class HooksAPI:
         if body.tool_name.startswith(OURS):
             return NOTHING
         return self._news(call, holder)
+
+    def _after_failure(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
+        return NOTHING if call.body.tool_name.startswith(OURS) else self._news(call, holder)
 
     async def _before_compaction(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
         facts = await self._briefings.facts(call.project, call.holder, holder.agent_id)

@@ -68,6 +68,10 @@ def test_packaged() -> None:
     assert command[command.index("--settings") + 1] == "<settings_file>"
     assert command[command.index("--model") + 1] == "<model>"
     assert "--strict-mcp-config" in command
+    tools = command[command.index("--tools") + 1].split(",")
+    assert {"Bash", "Read", "Edit", "Write"} < set(tools)
+    assert {"SendMessage", "EnterWorktree", "ScheduleWakeup", "Workflow"}.isdisjoint(tools)
+    assert int(runners["claude"].env["MCP_CONNECT_TIMEOUT_MS"]) > 30_000
     assert runners["claude"].output == "stream-json"
     assert runners["demo"].expand(VALUES) == ["<python>", "-P", "-m", "cco_sidecar.demo.agent"]
 

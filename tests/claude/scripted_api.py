@@ -4,6 +4,7 @@ No model, no account, no network. What `claude` sent is kept, so that a test can
 """
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,7 +67,12 @@ class Asked:
     @property
     def is_turn(self) -> bool:
         """Whether this is the agent's turn, and not a question aside (a title, a summary of a tool's output)."""
-        return bool(self.body.get("tools"))
+        return bool(self.body.get("tools")) and not self.is_compaction
+
+    @property
+    def is_compaction(self) -> bool:
+        """Whether `claude` asks for a summary of all so far, to go on with that instead."""
+        return "CRITICAL: Respond with TEXT ONLY." in _plain(self.body["messages"][-1]["content"])
 
     @property
     def tools(self) -> list[str]:
@@ -77,6 +83,16 @@ class Asked:
     def text(self) -> str:
         """Give all that the model sees: its instructions, and the conversation so far."""
         return json.dumps([self.body.get("system"), self.body.get("messages")], ensure_ascii=False)
+
+    @property
+    def system(self) -> str:
+        """Give the instructions."""
+        return _plain(self.body.get("system", ""))
+
+    @property
+    def prompt(self) -> str:
+        """Give what the conversation began with."""
+        return _plain(self.body["messages"][0]["content"])
 
     @property
     def tokens(self) -> int:
@@ -93,6 +109,18 @@ class Asked:
                 if block.get("type") == "tool_result":
                     found[str(block["tool_use_id"])] = _plain(block.get("content", ""))
         return found
+
+    @property
+    def last_text(self) -> str:
+        """Give what is new to the model: all since it spoke last."""
+        messages = self.body.get("messages", [])
+        spoke = max((at for at, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+        return json.dumps(messages[spoke + 1 :], ensure_ascii=False)
+
+    @property
+    def last_result(self) -> str:
+        """Give what the tool answered that was called last; empty when none was."""
+        return next(reversed(self.results.values()), "")
 
 
 def _plain(content: object) -> str:
@@ -130,10 +158,9 @@ class ScriptedApi:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scripted-api")
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="scripted-api", daemon=True)
         self._thread.start()
         return self
 
@@ -167,6 +194,16 @@ class ScriptedApi:
         """Make an id."""
         with self._lock:
             return f"{prefix}_{next(self._numbers):06d}"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # ten `claude` at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over those that hang up, as `claude` does when it ends; show what else there is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 _ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}

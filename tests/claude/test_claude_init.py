@@ -39,13 +39,15 @@ def claude_in(directory: Path, api: ScriptedApi) -> RealClaude:
 def test_a_fresh_claude_sees_the_tools_and_runs_the_hooks(tmp_path: Path) -> None:
     """After one yes to the folder: the server's tool is called without a question, each hook at its time."""
     repository = make_repository(tmp_path)
-    with ScriptedApi(in_order(ToolUse("mcp__cco__briefing", call_id="toolu_b"), Text("I know."))) as api:
+    missing = ToolUse("Read", {"file_path": str(repository / "nothing.txt")})
+    with ScriptedApi(in_order(ToolUse("mcp__cco__briefing", call_id="toolu_b"), missing, Text("I know."))) as api:
         claude = claude_in(tmp_path, api)
+        claude.more["ENABLE_TOOL_SEARCH"] = "true"  # as it is by itself, on a person's machine
         claude.trust(repository)
         result = result_of(claude.ask(repository, "What is going on?"))
     assert result["result"] == "I know."
     assert result["permission_denials"] == []
-    first, second = api.turns
+    first, second, _ = api.turns
     assert "mcp__cco__briefing" in first.tools
     assert "Nine others are at work." in first.text
     assert "`claim` the files before you edit them" in first.text
@@ -58,6 +60,7 @@ def test_a_fresh_claude_sees_the_tools_and_runs_the_hooks(tmp_path: Path) -> Non
         "session-start",
         "user-prompt-submit",
         "post-tool-use",
+        "post-tool-use-failure",
         "stop",
     ]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cco_sidecar.cli.hook_call import EVENTS
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Cco, ScriptedSidecar
 
@@ -72,10 +74,11 @@ def test_an_empty_repository(repository: Path, cco: "Cco") -> None:
     assert [row["file"] for row in json.loads(found.stdout)["files"]] == FILES
     server = json.loads((repository / ".mcp.json").read_text())["mcpServers"]["cco"]
     assert server["args"] == ["mcp", "--sidecar-url", URL]
+    assert server["alwaysLoad"] is True
     settings = json.loads((repository / ".claude/settings.json").read_text())
     assert settings["permissions"]["allow"] == ["mcp__cco"]
     assert settings["enabledMcpjsonServers"] == ["cco"]
-    assert set(settings["hooks"]) > {"SessionStart", "PreToolUse", "PostToolUse", "PreCompact", "Stop"}
+    assert set(settings["hooks"]) == set(EVENTS.values())
     for event in settings["hooks"]:
         [command] = commands(settings, event)
         assert command.endswith(f" --sidecar-url {URL} || exit 1")

@@ -66,7 +66,7 @@ def test_who_has_it_is_said(house: RightsHouse) -> None:
         "until": "2027-01-15T08:01:00.000Z",
         "conflicts": [{name: value for name, value in refusal.details.items() if name != "conflicts"}],
     }
-    for word in ("'src/a.md'", "'src/**'", "'a' (t, i)", "2027-01-15T08:01:00.000Z", "?wait="):
+    for word in ("'src/a.md'", "'src/**'", "'a' (t, i)", "2027-01-15T08:01:00.000Z", "wait=60000"):
         assert word in refusal.message
 
 

@@ -209,10 +209,12 @@ def test_failed_attempts(script: Sequence[str], why: str) -> None:
     assert (first.state, second.state) == ("failed", "completed")
     assert why in first.error
     task = house.world.agents[second.agent_id].task
-    assert task.startswith(f"This is try 2 of 2. The agent before you, {first.agent_id}, failed: ")
-    assert why in task
-    assert f"the log of {first.agent_id}" in task
-    assert task.endswith("The issue: Do it")
+    # The task comes first: a briefing has room for little more.
+    told = task.removeprefix("This is try 2 of 2. Your task: ").partition("\n\n")
+    assert told[0].endswith("The issue: Do it")
+    assert told[2].startswith(f"The agent before you, {first.agent_id}, failed: ")
+    assert why in told[2]
+    assert f"the log of {first.agent_id}" in told[2]
 
     house = house_of(by_type(**{"test-engineer": script}))
     house.start()

@@ -145,8 +145,15 @@ def test_messages_come_along(sidecar: Sidecar) -> None:
     assert state() == "offered"
     hook(hooks, "PreToolUse", tool_name="Bash", agent_id="sub-1")
     assert state() == "offered", "the sub-agent was not told"
+    assert after(hooks, "mcp__cco__claim") is None
+    assert state() == "offered", "this hook is of the answer that might have carried it"
     assert hook(hooks, "UserPromptSubmit", prompt="go on") == {}
     assert state() == "seen"
+    sidecar.admin.post("/api/messages", {"to": hooks.agent_id, "kind": "steer", "body": "Or at one."}).ok(201)
+    assert hook(hooks, "PostToolUseFailure", tool_name="mcp__cco__claim", error="x") == {}
+    said = hook(hooks, "PostToolUseFailure", tool_name="Bash", error="Exit code 1")["hookSpecificOutput"]
+    assert said["hookEventName"] == "PostToolUseFailure"
+    assert "Or at one." in said["additionalContext"]
 
 
 def test_the_beginning(sidecar: Sidecar) -> None:

@@ -195,7 +195,7 @@ def test_a_retry_is_told_why(start: Callable[..., Sidecar]) -> None:
     sidecar.admin.post("/api/issues/issue-1/start", {"workflow": "tdd", "runner": "crashing", "task": "Mend"}).ok(201)
     first, second = ended(sidecar.admin, "issue-1")["phases"][0]["agents"]
     task = sidecar.inside(lambda: sidecar.service.parts.agents.task_of("alpha", second["agent_id"]))
-    before = f"This is try 2 of 2. The agent before you, {first['agent_id']}, failed: it ended with exit code 7"
-    assert task.startswith(before)
+    assert task.startswith("This is try 2 of 2. Your task: ")
+    assert f"The agent before you, {first['agent_id']}, failed: it ended with exit code 7" in task
     assert "no tests in shop.py, [REDACTED:" in task
     assert secret not in task

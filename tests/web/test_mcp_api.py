@@ -322,9 +322,12 @@ def test_messages_come_with_results(sidecar: Sidecar) -> None:
     def states() -> list[str]:
         return [first.get(f"/api/messages/{one}").ok()["state"] for one in ids]
 
-    content = legacy(second, "tools/call", name="list_events", arguments={})["content"]
+    whole = legacy(second, "tools/call", name="list_events", arguments={})
+    content = whole["content"]
     assert len(content) == 2
     said = content[1]["text"]
+    # Claude Code shows a model the structured content alone.
+    assert whole["structuredContent"] == {**json.loads(content[0]["text"]), "messages_for_you": said}
     assert said.startswith("3 messages for you")
     assert f"info from `{first.agent_id}` (chief-architect), `{ids[0]}`: use [REDACTED:aws-access-key-id]" in said
     assert f"cco msg done {ids[0]}" in said

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 HOOK_KEY_VARIABLE = "CCO_HOOK_KEY"
 HOOK_SECONDS = 5
 START_SECONDS = 15
+ASKED = ("UserPromptSubmit", "PostToolUse", "PostToolUseFailure", "PreCompact", "Stop")
 EDITS = ("Edit", "Write", "MultiEdit", "NotebookEdit")
 
 
@@ -14,8 +15,15 @@ def servers_file(python: str) -> bytes:
     """Give the file of MCP servers: ours alone, over stdio, for that takes each hour's token from the token's file.
 
     Over HTTP, Claude Code 2.1 asks a ``headersHelper`` once, and goes on with that token after it is answered 401.
+    Without ``alwaysLoad`` it waits 2 s at most for a server, and a model that is asked before then begins without our
+    tools; with it, until ``MCP_CONNECT_TIMEOUT_MS``. The tools are then no matter of its tool search either.
     """
-    server = {"type": "stdio", "command": python, "args": ["-P", "-m", "cco_sidecar", "mcp"]}
+    server = {
+        "type": "stdio",
+        "command": python,
+        "args": ["-P", "-m", "cco_sidecar", "mcp"],
+        "alwaysLoad": True,
+    }
     return json.dumps({"mcpServers": {"cco": server}}).encode()
 
 
@@ -46,6 +54,6 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
     hooks: dict[str, list[Mapping[str, object]]] = {
         "SessionStart": [{"hooks": [begin]}],
         "PreToolUse": [{"matcher": "|".join(EDITS), "hooks": [before_edit]}],
-        **{event: [{"hooks": [ask]}] for event in ("UserPromptSubmit", "PostToolUse", "PreCompact", "Stop")},
+        **{event: [{"hooks": [ask]}] for event in ASKED},
     }
     return json.dumps({"permissions": {"allow": allowed}, "hooks": hooks}).encode()

@@ -6,7 +6,7 @@ from cco_sidecar.core.times import rfc3339
 from cco_sidecar.errors import Claimed, NotFound
 
 SHOWN_CONFLICTS = 16
-WAY_OUT = "Do other work first, ask that agent, or wait in turn: POST /api/claims?wait=60000."
+WAY_OUT = "Do other work first, ask that agent, or claim it with wait=60000 (milliseconds) to get it in your turn."
 
 
 def claimed(obstacles: Obstacles) -> Claimed:
@@ -18,7 +18,7 @@ def claimed(obstacles: Obstacles) -> Claimed:
 def deadlock(obstacles: Obstacles) -> Claimed:
     """Make the refusal of a wait that could not end: what it waits for waits for what the one who asks holds."""
     first, *_ = found = _shown(obstacles)
-    why = "That agent waits for what you have claimed: release that first (DELETE /api/claims/{id}), then ask again."
+    why = "That agent waits for what you have claimed: release that first, then ask again."
     return Claimed(f"{_sentence(first)} {why}", **{**first, "conflicts": found, "deadlock": True})
 
 

@@ -143,8 +143,8 @@ def _task(run: Run, rule: Rule, attempt: Attempt) -> str:
         return task
     before = run.tries(attempt)[attempt.number - 2]
     number = 1 + run.failures(before)
-    # First, for what does not fit is cut at the end.
+    # The task first: a briefing, which is all that an agent has after a compaction, shows no more than the beginning.
     return (
-        f"This is try {number} of {1 + rule.retries}. The agent before you, {before.agent_id}, failed: "
-        f"{before.error}\n\nYour task: {task}"
+        f"This is try {number} of {1 + rule.retries}. Your task: {task}\n\n"
+        f"The agent before you, {before.agent_id}, failed: {before.error}"
     )

@@ -50,6 +50,7 @@ TOOLS_LAST_MS = 60_000
 """So long a client may keep what it was told of the tools; a token has the same ones all its life."""
 MOST_MESSAGES = 3
 """So many messages come with a tool's result; the next ones with the next."""
+MESSAGES_KEY = "messages_for_you"
 _HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
 
 INSTRUCTIONS = (
@@ -287,7 +288,13 @@ def _with_messages(call: Call[Any, Any], shown: dict[str, Any]) -> dict[str, Any
     given = [] if call.holder.is_admin else call.project.messages.hand_over(call.holder.sub, MOST_MESSAGES)
     if not given:
         return shown
-    return {**shown, "content": [*shown["content"], {"type": "text", "text": worded(given)}]}
+    words = worded(given)
+    told = {**shown, "content": [*shown["content"], {"type": "text", "text": words}]}
+    if "structuredContent" in shown and not shown.get("isError"):
+        # Claude Code shows a model this and not the texts, where there are both.
+        whole = msgspec.json.decode(shown["structuredContent"], type=dict[str, msgspec.Raw])
+        told["structuredContent"] = {**whole, MESSAGES_KEY: words}
+    return told
 
 
 def _told(reply: Reply) -> dict[str, object]:
