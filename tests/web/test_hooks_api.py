@@ -121,12 +121,13 @@ def test_a_budget_that_is_used_up(sidecar: Sidecar) -> None:
     _, hooks = spawned(sidecar)
     path = str(root(sidecar) / "main.py")
     assert edit(hooks, path) is None
-    sidecar.admin.request("PUT", f"/api/budgets/issue/{hooks.issue_id}", {"seconds": 1}).ok()
-    until(lambda: edit(hooks, path), "the budget used up")
+    budget = f"/api/budgets/issue/{hooks.issue_id}"
+    sidecar.admin.request("PUT", budget, {"seconds": 1}).ok()
+    until(lambda: sidecar.admin.get(budget).ok()["state"] == "exhausted", "the budget used up")
     why = edit(hooks, path) or ""
     assert f"the budget of issue '{hooks.issue_id}' is used up" in why
     assert "write a checkpoint" in why
-    sidecar.admin.delete(f"/api/budgets/issue/{hooks.issue_id}").ok()
+    sidecar.admin.delete(budget).ok()
     assert edit(hooks, path) is None
 
 
