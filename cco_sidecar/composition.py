@@ -24,6 +24,7 @@ from cco_sidecar.backends.gatherer.service import Gatherer
 from cco_sidecar.backends.journal import FileJournal
 from cco_sidecar.backends.key_rotation import KeyRotation
 from cco_sidecar.backends.listening import served_names
+from cco_sidecar.backends.looking import look
 from cco_sidecar.backends.private import write_private
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.threads import Workers, read_log
@@ -34,9 +35,13 @@ from cco_sidecar.backends.writer_process import WriterProcess
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_care import AgentCare, Patience
 from cco_sidecar.core.agent_lives import AgentHooks
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import RUNNING, Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.news import BudgetNews
+from cco_sidecar.core.budgets.spending import Spending
+from cco_sidecar.core.budgets.steward import Steward
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.crash_loops import CrashLoops
@@ -46,6 +51,8 @@ from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
 from cco_sidecar.core.fences import Fences
+from cco_sidecar.core.hooks.files import FileSeen
+from cco_sidecar.core.hooks.hooks import Hooks
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
@@ -80,10 +87,13 @@ from cco_sidecar.logs import redact
 from cco_sidecar.settings import Settings
 from cco_sidecar.web.accounts import Accounts
 from cco_sidecar.web.agents import AgentsAPI
+from cco_sidecar.web.briefings import Briefings
+from cco_sidecar.web.budgets import BudgetsAPI
 from cco_sidecar.web.checkpoints import CheckpointsAPI
 from cco_sidecar.web.claims import ClaimsAPI
 from cco_sidecar.web.context import ContextAPI
 from cco_sidecar.web.events import EventsAPI
+from cco_sidecar.web.hooks import HooksAPI
 from cco_sidecar.web.hot import Answering
 from cco_sidecar.web.issues import IssuesAPI
 from cco_sidecar.web.keys import KeysAPI
@@ -105,6 +115,8 @@ from cco_sidecar.web.wire import Wire
 
 MOST_GATHERINGS = 512
 """How many contexts may wait to be gathered: four times the fleet."""
+MOST_LOOKS = 64
+"""So many looks at agents' output, each bounded, in a row: after a restart all of it is read again."""
 WORKFLOW = "tdd"
 """Who comes next where no workflow is run for the issue."""
 MOST_TAIL_LINES, MOST_TAIL_BYTES = 20, 4096
@@ -114,6 +126,7 @@ NO_LOOPS = frozenset(
         ("GET /api/events/wait/<types>", 200),
         ("POST /api/agents/<agent_id>/heartbeat", 200),
         ("POST /api/tokens/refresh", 200),
+        ("POST /api/hooks/claude", 200),
     }
 )
 """Answers that come again and again in good order, and are no work either."""
@@ -200,6 +213,8 @@ class Composition:
             run_directory,
             self._ground.url,
             self._first_context,
+            self._ground.hook_keys,
+            settings.hooks.on_failure,
         )
         longest = max(settings.tokens.ttl_seconds, MOST_TTL_SECONDS, ADMIN_SECONDS)
         self.rotation = KeyRotation(
@@ -207,7 +222,9 @@ class Composition:
         )
         self._build_agents()
         for log in self.logs:
-            self.agents.add_project(log.project.id, log.project.ledger)
+            budgets = log.project.budgets
+            self.agents.add_project(log.project.id, log.project.ledger, budgets.spending)
+            log.project.ledger.join(budgets)  # after the agents: see there
         self.engines = {log.project.id: self._build_engine(log.project) for log in self.logs}
         self.results = Results(
             reactor,
@@ -220,13 +237,14 @@ class Composition:
 
     def _build_agents(self) -> None:
         reactor, asked = self._reactor, self._settings.agents
+        self.hearing = Hearing(self.runners, self.launcher.log_path, self.workers.run, self._accept_result)
         hooks = AgentHooks(
             keep=self.provisions.keep,
             prepare=self.provisions.prepare,
             announce=self.provisions.announce,
             gone=self.provisions.gone,
             log_tail=self._log_tail,
-            last_words=Hearing(self.runners, self.launcher.log_path, self.workers.run, self._accept_result).last_words,
+            last_words=self.hearing.last_words,
         )
         loops = CrashLoops(
             asked.crash_loop_failures, asked.first_backoff_seconds, asked.most_backoff_seconds, random.random
@@ -242,6 +260,7 @@ class Composition:
                 caps=caps,
                 per_minute=asked.max_starts_per_minute,
                 held_until=loops.held_until,
+                withheld=lambda agent_id: self.steward.withheld(agent_id),  # noqa: PLW0108 - there is none yet
             ),
             hooks,
             self.signs,
@@ -255,6 +274,23 @@ class Composition:
             self.launcher.look,
             lambda agent: self.polls.holds(f"{agent.project_id}/{agent.agent_id}"),
         )
+        books = {log.project.id: (log.project.budgets, _news_of(log.project)) for log in self.logs}
+        self.steward = Steward(reactor, self.agents, books, asked.budget_grace_seconds)
+
+    def watch_work(self) -> "Deferred[None]":
+        """Hear what the running agents have taken, and keep their budgets; fires when that is done."""
+        return Deferred.fromCoroutine(self._watch_work())
+
+    async def _watch_work(self) -> None:
+        for _ in range(MOST_LOOKS):
+            agents = [agent for home in self.agents.homes for agent in home.rows.live if agent.status == RUNNING]
+            heard = await self.hearing.listen(agents)
+            for agent_id, work in heard.work.items():
+                if self.signs.of(agent_id) is not None:  # it has not ended meanwhile
+                    self.agents.work.note(agent_id, work)
+            if not heard.is_behind:
+                break
+        self.steward.check()
 
     def write_admin_token(self) -> "Deferred[None]":
         """Replace the file that has the admin's token."""
@@ -343,6 +379,8 @@ class Composition:
             lambda issue_id: issues.find(issue_id) is not None,
         )
         messages = Messages(reactor, ledger, people, parking, self.wheel, MessageNews(hub), lambda: new_id()[:16])
+        spending = Spending(lambda agent: self.agents.work.usage_of(agent))  # noqa: PLW0108 - there are none yet
+        budgets = Budgets(reactor, ledger, spending)
         keepers: Sequence[Keeper] = (hub, hub.subscriptions, issues, book, keys, letters, webhooks, texts, runs)
         for keeper in (*keepers, fences, claims, tasks, checkpoints, people, messages):
             ledger.join(keeper)
@@ -363,6 +401,8 @@ class Composition:
             checkpoints,
             runs,
             messages,
+            budgets,
+            Hooks(reactor, hub, claims, tasks, messages),
         )
         return ProjectLog(project, journal)
 
@@ -414,7 +454,7 @@ class Composition:
 
     def _build_web(self) -> None:
         reactor, settings, roster = self._reactor, self._settings, self._ground.roster
-        gate = Gate(self.projects, self.tokens, roster, RateLimiter(reactor), self.agents)
+        gate = Gate(self.projects, self.tokens, roster, RateLimiter(reactor), self.agents, self._ground.hook_keys)
         sources = Sources(
             projects=self.projects,
             agents=self.agents,
@@ -434,6 +474,7 @@ class Composition:
             reactor, self.gatherer, self.store, roster, self.projects, self.agents.task_of, self.workers.run
         )
         events = EventsAPI(reactor, self.tokens, roster)
+        briefings = Briefings(reactor, self.agents, self.store)
         apis = APIs(
             agents=AgentsAPI(
                 reactor,
@@ -448,10 +489,12 @@ class Composition:
                 self.provisions.has_context,
                 self._ground.url,
             ),
-            checkpoints=CheckpointsAPI(reactor, self.agents, self.store),
+            budgets=BudgetsAPI(self.steward, self.projects, roster),
+            checkpoints=CheckpointsAPI(briefings),
             claims=ClaimsAPI(reactor, events.reader),
             context=self.context,
             events=events,
+            hooks=HooksAPI(self.agents, self.store, briefings, self._look_at, self.steward.exhausted),
             issues=IssuesAPI(
                 self.engines,
                 self.agents,
@@ -498,6 +541,9 @@ class Composition:
             fast_path=wire,
         )
 
+    def _look_at(self, root: Path, path: str) -> "Deferred[FileSeen]":
+        return self.workers.run(lambda: look(root, path))
+
     def _read_log(self, agent_id: str, tail: int | None, offset: int) -> "Deferred[tuple[bytes, int]]":
         return self.workers.run(lambda: read_log(self.launcher.log_path(agent_id), tail, offset))
 
@@ -516,6 +562,10 @@ class Composition:
             request.agent,
         )
         self.accounts.add(lambda: entry)
+
+
+def _news_of(project: Project) -> BudgetNews:
+    return BudgetNews(project.hub, project.keys, project.messages)
 
 
 def _holder(agent: Agent) -> Holder:

@@ -5,9 +5,10 @@ from importlib import resources
 
 from attrs import frozen
 
-from cco_sidecar.backends.keys import load_keys
+from cco_sidecar.backends.keys import load_hook_keys, load_keys
 from cco_sidecar.backends.listening import PortError, bind
 from cco_sidecar.backends.storage import StorageError, claim_storage, make_below
+from cco_sidecar.core.hook_keys import HookKeys
 from cco_sidecar.core.keyring import KeyRing
 from cco_sidecar.core.limits import RateLimit
 from cco_sidecar.core.roster import Roster, RosterError, parse_roster
@@ -26,6 +27,7 @@ class Ground:
     storage_lock: int
     listener: socket.socket
     keys: KeyRing
+    hook_keys: HookKeys
     roster: Roster
     port: int
     """The port that is listened on; the one given, unless that was 0."""
@@ -53,12 +55,13 @@ def claim(settings: Settings) -> Ground:
             make_below(settings.storage, *names)
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = load_keys(settings.home / "keys")
+        hook_keys = load_hook_keys(settings.home / "hook-secret")
         listener = bind(settings.host, settings.port)
     except (StorageError, PortError, RosterError, ValueError) as error:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"{error.filename or settings.home}: {error.strerror}") from error
-    return Ground(settings, lock, listener, keys, roster, listener.getsockname()[1])
+    return Ground(settings, lock, listener, keys, hook_keys, roster, listener.getsockname()[1])
 
 
 def _read_roster(settings: Settings) -> Roster:

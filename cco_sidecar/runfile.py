@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+PROC = Path("/proc")
 _CLOCK_SLACK_SECONDS = 60.0
 
 
@@ -35,14 +37,22 @@ def write(home: Path, port_as_given: int, entry: RunFile) -> Path:
     """
     target = path_of(home, port_as_given)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace(target, entry._asdict())
+    return target
+
+
+def replace(target: Path, content: Mapping[str, object]) -> None:
+    """Write JSON that only its owner can read (0600), whole or not at all; it may be lost with the machine's power.
+
+    :raises OSError: the directory cannot be written.
+    """
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        json.dump(entry._asdict(), opened)
+        json.dump(content, opened)
     temporary.replace(target)
-    return target
 
 
 def read(file: Path) -> RunFile | None:
@@ -105,13 +115,13 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     return fields is None or fields[0] not in {"Z", "X"}
 
 
 def start_ticks(pid: int) -> int | None:
     """Give when the process started, in clock ticks since boot: with the pid it names a process for good."""
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     return int(fields[19]) if fields else None
 
 
@@ -138,9 +148,9 @@ def is_sidecar(pid: int) -> bool:
     return "orchestration-server" in arguments or "cco-sidecar" in arguments
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def stat_fields(pid: int, proc: Path = PROC) -> list[str] | None:
     """Give ``/proc/PID/stat`` from its third field (the state) on; the second may hold blanks and brackets."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None

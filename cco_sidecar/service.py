@@ -34,6 +34,8 @@ LEAVE_SECONDS = 1.5
 STOP_SECONDS = 4.5
 EVICT_SECONDS = 30.0
 ROTATE_SECONDS = 600.0
+WORK_SECONDS = 2.0
+"""How often running agents' output is read."""
 
 
 class SidecarService(MultiService):
@@ -128,6 +130,8 @@ class SidecarService(MultiService):
         self._at_end(self._leave_agents)
         await self.parts.agents.readopt()
         self.parts.launcher.tidy()
+        await self.parts.watch_work()
+        self._repeat(self.parts.watch_work, WORK_SECONDS)
         self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
         for engine in self.parts.engines.values():
             engine.open()

@@ -76,7 +76,9 @@ OPTIONS: Sequence[Option] = (
     Option("agents.silent_seconds", "agents.silent_seconds", whole(0), 900),
     Option("agents.busy_seconds", "agents.busy_seconds", whole(0), 1800),
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
+    Option("agents.budget_grace_seconds", "agents.budget_grace_seconds", whole(0, 3600), 60),
     Option("agents.limits", "agents.limits", resource_limits, {}),
+    Option("hooks.on_failure", "hooks.on_failure", one_of("allow", "deny"), "allow"),
     Option(
         "webhooks.allowed_networks",
         "webhooks.allowed_networks",
@@ -139,7 +141,15 @@ class AgentSettings:
     silent_seconds: int
     busy_seconds: int
     loop_requests: int
+    budget_grace_seconds: int
     limits: ResourceLimits
+
+
+@frozen
+class HookSettings:
+    """What comes of an edit that the sidecar could not be asked about."""
+
+    on_failure: Literal["allow", "deny"]
 
 
 @frozen
@@ -174,6 +184,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    hooks: HookSettings
     webhooks: WebhookSettings
     config: Path
     home: Path

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import secrets
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from cco_sidecar.backends.private import read_private, write_private
+from cco_sidecar.core.hook_keys import LEAST_SECRET, HookKeys
 from cco_sidecar.core.keyring import KeyRing, SigningKey
 
 _BITS = 2048
@@ -68,6 +70,18 @@ def remove_others(directory: Path, ring: KeyRing) -> None:
         # By its name first, for reading a key takes 30 ms; who put one here may have called it otherwise.
         if ring.find(path.stem) is None and ring.find(_read(path).key_id) is None:
             path.unlink(missing_ok=True)
+
+
+def load_hook_keys(path: Path) -> HookKeys:
+    """Read the secret of the hook keys; make it if there is none. Blocks.
+
+    :raises OSError: it cannot be read or written.
+    """
+    secret = read_private(path)
+    if secret is None or len(secret) < LEAST_SECRET:  # too short: a disk that was full when it was made
+        secret = secrets.token_bytes(LEAST_SECRET)
+        write_private(path, secret)
+    return HookKeys(secret)
 
 
 def _read_ends(directory: Path) -> dict[str, float]:

@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False))
 @click.option("--agent", "agents", metavar="TYPE", multiple=True, help="Write this agent type as a sub-agent, too.")
+@click.option(
+    "--on-failure",
+    type=click.Choice(["allow", "deny"]),
+    help="What becomes of an edit when the sidecar can't be asked; else as it was, at first allow.",
+)
 @click.option("--check", is_flag=True, help="Change nothing; end with 1 if something is missing.")
 @click.option("--diff", "shows_diff", is_flag=True, help="Change nothing; show what would be changed.")
 @click.option("--remove", is_flag=True, help="Take out what init wrote, and nothing else.")
 @click.pass_context
 def init(  # noqa: PLR0917  # click gives them by name
-    ctx: click.Context, directory: str, agents: Sequence[str], check: bool, shows_diff: bool, remove: bool
+    ctx: click.Context,
+    directory: str,
+    agents: Sequence[str],
+    on_failure: str | None,
+    check: bool,
+    shows_diff: bool,
+    remove: bool,
 ) -> None:
     """Let Claude Code coordinate through the sidecar in this repository.
 
@@ -38,10 +49,13 @@ def init(  # noqa: PLR0917  # click gives them by name
     \b
     cco init
     cco init --agent python-specialist --agent security-auditor
+    cco init --on-failure deny
     cco init --diff
     cco init --check
     cco init --remove
     """
+    if remove and on_failure:
+        raise click.UsageError("--remove takes the hooks out: leave --on-failure away.")
     if remove and agents:
         raise click.UsageError("--remove takes all agents out that init wrote: leave --agent away.")
     if check and shows_diff:
@@ -51,7 +65,7 @@ def init(  # noqa: PLR0917  # click gives them by name
 
     repository = Repository(find_root(Path(directory)))
     try:
-        changes = plan_removal(repository) if remove else _plan(ctx, repository, agents)
+        changes = plan_removal(repository) if remove else _plan(ctx, repository, agents, on_failure)
         if not (check or shows_diff):
             carry_out(repository, changes)
     except NotOurs as error:
@@ -64,9 +78,11 @@ def init(  # noqa: PLR0917  # click gives them by name
         ctx.exit(1)
 
 
-def _plan(ctx: click.Context, repository: "Repository", agents: Sequence[str]) -> "list[Change]":
+def _plan(
+    ctx: click.Context, repository: "Repository", agents: Sequence[str], on_failure: str | None
+) -> "list[Change]":
     from cco_sidecar.repository.agents import AgentTypes
-    from cco_sidecar.repository.plan import plan, url_before
+    from cco_sidecar.repository.plan import denies_before, plan, url_before
     from cco_sidecar.repository.settings import Reach
 
     found = place.find(ctx.meta.get("cco.sidecar_url"), os.environ)
@@ -84,7 +100,8 @@ def _plan(ctx: click.Context, repository: "Repository", agents: Sequence[str]) -
             hint = f": did you mean {near!r}?" if near else " in the roster."
             raise click.UsageError(f"There is no agent type {agent_type!r}{hint}")
         picked[agent_type] = text
-    return plan(repository, Reach(_program(), url), picked, types.file_of)
+    denies = denies_before(repository) if on_failure is None else on_failure == "deny"
+    return plan(repository, Reach(_program(), url, denies), picked, types.file_of)
 
 
 def _program() -> str:

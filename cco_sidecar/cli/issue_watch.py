@@ -68,7 +68,8 @@ def _table(answer: Any) -> "RenderableType":
     title = Text(one_line(f"{answer['issue_id']}  {answer['workflow'] or ''}  "))
     title.append(answer["status"], style=_STYLES.get(answer["status"], ""))
     troubles = [Text(one_line(f"! {text}"), style="red") for text in _troubles(answer)]
-    return Group(title, table, *troubles)
+    waits = [Text(one_line(f"… {text}"), style="yellow") for text in _waits(answer)]
+    return Group(title, table, *waits, *troubles)
 
 
 def _rows(answer: Any) -> Iterator[tuple[str, ...]]:
@@ -85,6 +86,13 @@ def _rows(answer: Any) -> Iterator[tuple[str, ...]]:
 def _agent_state(agent: Any) -> str:
     """Give the process's state while the agent is at work, then the judgement on it."""
     return str((agent["status"] or "queued") if agent["state"] == "running" else agent["state"])
+
+
+def _waits(answer: Any) -> Iterator[str]:
+    for phase in answer["phases"]:
+        for agent in phase["agents"]:
+            if agent["queued_because"]:
+                yield f"{phase['phase']}: {agent['agent_type']} waits: {agent['queued_because']}"
 
 
 def _troubles(answer: Any) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 import click
 
+from cco_sidecar.cli.asking import Trouble
 from cco_sidecar.cli.place import Place
 from cco_sidecar.client.transport import BrokenError, Pool, Stream, TimedOutError, UnreachableError
 from cco_sidecar.client.values import Request
@@ -33,8 +34,17 @@ class Identity(Protocol):
     def place(self) -> Place:
         """Where the sidecar is now."""
 
-    def token(self) -> str | None:
-        """Give a token."""
+    def token(self, refused: str | None = None) -> str:
+        """Give the token to show, or another one in the place of one that was refused.
+
+        :raises Trouble: there is none.
+        """
+
+    def take(self, successor: str) -> None:
+        """Take the token that follows."""
+
+    def explain(self, trouble: Trouble) -> str:
+        """Say what is wrong and what to do about it."""
 
 
 class Refused(Exception):
@@ -53,8 +63,6 @@ class Bridge:
         self._lines = lines
         self._out = out
         self._writing = threading.Lock()
-        self._asking = threading.Lock()
-        self._token: str | None = None
         self._version: str | None = None
         self._under_way: dict[str, Pool] = {}
         self._threads: set[threading.Thread] = set()
@@ -99,26 +107,31 @@ class Bridge:
         request_id = message.get("id")
         try:
             self._ask(pool, line, message)
-        except (Refused, click.ClickException) as error:
-            text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        except (Refused, Trouble, click.ClickException) as error:
             if key in self._under_way and request_id is not None:
-                self._say(_error(request_id, SERVER_ERROR, text, getattr(error, "data", None)))
+                self._say(_error(request_id, SERVER_ERROR, self._explained(error), getattr(error, "data", None)))
         finally:
             self._under_way.pop(key, None)
             self._threads.discard(threading.current_thread())
             self._places.release()
 
+    def _explained(self, error: Exception) -> str:
+        if isinstance(error, Trouble):
+            return self._identity.explain(error)
+        return error.format_message() if isinstance(error, click.ClickException) else str(error)
+
     def _ask(self, pool: Pool, line: bytes, message: Mapping[str, Any]) -> None:
+        shown = self._identity.token()
         for is_again in (False, True):
-            shown = self._token_to_show(None)
             headers = {**self._headers(message), "Authorization": f"Bearer {shown}"}
             request = Request("POST", "/api/mcp", line.strip(), headers, ANSWER_SECONDS, repeatable=False)
             try:
                 with pool.send(request, {}, ANSWER_SECONDS, is_fresh=True) as stream:
                     if stream.status == 401 and not is_again:
-                        self._token_to_show(shown)
+                        shown = self._identity.token(shown)
                         continue
-                    self._take_successor(stream)
+                    if successor := stream.headers.get("x-refreshed-token"):
+                        self._identity.take(successor)
                     self._pass_on(stream, message)
             except UnreachableError as error:
                 raise Refused(
@@ -129,21 +142,6 @@ class Bridge:
             except BrokenError as error:
                 raise Refused(f"The sidecar's answer was cut off ({error}). It may be restarting: ask again.") from None
             return
-
-    def _token_to_show(self, refused: str | None) -> str:
-        """Give the token, or another one in the place of one that was refused."""
-        with self._asking:
-            if self._token is None or self._token == refused:
-                self._token = self._identity.token()
-            if self._token is None:
-                raise Refused("There is no token to show. Start the sidecar: cco daemon start")
-            return self._token
-
-    def _take_successor(self, stream: Stream) -> None:
-        successor = stream.headers.get("x-refreshed-token")
-        if successor:
-            with self._asking:
-                self._token = successor
 
     def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
         """Say in headers what the message says, as the protocol asks for over HTTP."""

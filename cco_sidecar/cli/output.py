@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import click
-
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )  # control characters but tab and line feed, marks that reorder text, halves of characters
@@ -40,6 +38,8 @@ def write(text: str) -> None:
 
 def note(text: str) -> None:
     """Say something to the person at the terminal, beside the data."""
+    import click
+
     click.echo(visible(text), err=True)
 
 
@@ -50,6 +50,8 @@ def is_terminal() -> bool:
 
 def chosen_format() -> str:
     """Give the format that was asked for: table on a terminal, else json."""
+    import click
+
     found = click.get_current_context().meta.get("cco.format")
     return str(found) if found else ("table" if is_terminal() else "json")
 
@@ -127,6 +129,7 @@ def to_yaml(data: object) -> str:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str], *, header: bool = True) -> None:
+    import click
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -3,9 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import click
+from typing import Any, NamedTuple
 
 from cco_sidecar import runfile
 from cco_sidecar.client.server import Server, parse_server
@@ -31,12 +29,23 @@ def wanted_port(environ: Mapping[str, str]) -> tuple[int, bool]:
     text = environ.get("CCO_SIDECAR_PORT", "").strip()
     if text.isascii() and text.isdigit() and len(text) <= 5:
         return int(text), True
-    config = Path(environ["CCO_CONFIG"]).expanduser() if environ.get("CCO_CONFIG") else home(environ) / "config.json"
     try:
-        port = json.loads(config.read_bytes())["sidecar"]["port"]
+        port = json.loads(_config(environ).read_bytes())["sidecar"]["port"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return DEFAULT_PORT, False  # a wrong file is the service's to refuse
     return (port, False) if type(port) is int else (DEFAULT_PORT, False)
+
+
+def project_of(directory: Path, environ: Mapping[str, str]) -> str | None:
+    """Name the project of the config file that a directory is in, the innermost; None for the sidecar's default."""
+    try:
+        projects: Mapping[str, Any] = json.loads(_config(environ).read_bytes())["projects"]
+        roots = {name: Path(root).expanduser().resolve() for name, root in projects.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None  # a wrong file is the service's to refuse
+    here = directory.resolve()
+    around = [name for name, root in roots.items() if here.is_relative_to(root)]
+    return max(around, key=lambda name: len(roots[name].parts), default=None)
 
 
 def only_running(environ: Mapping[str, str], port: int | None = None) -> runfile.RunFile | None:
@@ -60,6 +69,8 @@ def named(flag: str | None, environ: Mapping[str, str]) -> Place | None:
     try:
         server = parse_server(url)
     except ValueError:
+        import click
+
         raise click.UsageError(f"The sidecar's URL must be like http://127.0.0.1:3001, not {url!r}.") from None
     return Place(server, next((entry for entry in runfile.running(home(environ)) if _is_at(entry, server)), None))
 
@@ -93,21 +104,30 @@ def find_token(
 
     ``host`` is where it will be shown, if it will be.
     """
-    if given := flag or environ.get("CCO_TOKEN"):
-        return given.strip()
-    if environ.get("JWT_TOKEN_FILE") and (found := _content(Path(environ["JWT_TOKEN_FILE"]))):
-        return found
-    if own := environ.get("JWT_TOKEN"):
-        return own.strip()
+    if own := own_token(flag, environ):
+        return own
     if entry is not None and (found := _content(Path(entry.admin_token_file))):
         return found
     # The admin's token opens this machine's sidecar: it goes to no other one unless somebody says so.
     return _content(home(environ) / "admin-token") if host is None or is_loopback(host) else None
 
 
+def own_token(flag: str | None, environ: Mapping[str, str]) -> str | None:
+    """Find the token that was given, or a spawned agent's own; None where there is none."""
+    if given := flag or environ.get("CCO_TOKEN"):
+        return given.strip()
+    if environ.get("JWT_TOKEN_FILE") and (found := _content(Path(environ["JWT_TOKEN_FILE"]))):
+        return found
+    return environ.get("JWT_TOKEN", "").strip() or None
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address is this machine's own."""
     return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _config(environ: Mapping[str, str]) -> Path:
+    return Path(environ["CCO_CONFIG"]).expanduser() if environ.get("CCO_CONFIG") else home(environ) / "config.json"
 
 
 def _content(file: Path) -> str | None:

@@ -108,7 +108,7 @@ class Pool:
         :raises TimedOutError: time is up.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
-        connection = self._take(is_fresh)
+        connection = self._take(is_fresh, seconds)
         stream: Stream | None = None
         try:
             stream = connection.exchange(request, headers, deadline)
@@ -126,7 +126,7 @@ class Pool:
         for connection in idle:
             connection.close()
 
-    def _take(self, is_fresh: bool) -> "_Connection":
+    def _take(self, is_fresh: bool, seconds: float | None = None) -> "_Connection":
         while True:
             with self._lock:
                 if self.is_closed:
@@ -136,13 +136,14 @@ class Pool:
                     self._busy.add(connection)
                 server = self._server
             if connection is None:
-                return self._connect(server)
+                return self._connect(server, seconds)
             if not connection.is_stale():
                 return connection
             self._put_back(connection, keep=False)
 
-    def _connect(self, server: Server) -> "_Connection":
-        connection = _Connection(_connect(server), server)
+    def _connect(self, server: Server, seconds: float | None) -> "_Connection":
+        within = CONNECT_SECONDS if seconds is None else min(seconds, CONNECT_SECONDS)
+        connection = _Connection(_connect(server, within), server)
         with self._lock:
             if not self.is_closed:
                 self._busy.add(connection)
@@ -281,11 +282,13 @@ class _Reader:
             raise BrokenError(f"the connection broke ({error.strerror or error})") from error
 
 
-def _connect(server: Server) -> socket.socket:
-    deadline = time.monotonic() + CONNECT_SECONDS
+def _connect(server: Server, seconds: float) -> socket.socket:
+    deadline = time.monotonic() + seconds
     trouble: OSError | None = None
+    # Of text, Python makes a name as DNS has it, for which it first imports tables of Unicode.
+    host = server.host.encode() if server.host.isascii() else server.host
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM)
         for family, kind, protocol, _, address in found:
             connection = socket.socket(family, kind, protocol)
             try:
@@ -298,7 +301,7 @@ def _connect(server: Server) -> socket.socket:
                 trouble = error
     except (OSError, UnicodeError) as error:
         raise UnreachableError(getattr(error, "strerror", None) or str(error)) from error
-    reason = "no answer in 5 s" if isinstance(trouble, TimeoutError) else getattr(trouble, "strerror", None)
+    reason = f"no answer in {seconds:g} s" if isinstance(trouble, TimeoutError) else getattr(trouble, "strerror", None)
     raise UnreachableError(reason or str(trouble)) from trouble
 
 

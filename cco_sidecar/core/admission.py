@@ -35,6 +35,7 @@ class Admission:
         places.
     :param per_minute: how many may enter in a minute (0: any number), as many at once as there are places.
     :param held_until: until when another try of the same must wait.
+    :param withheld: why somebody, by name, may not enter at all for the time being; None if nothing is against it.
     """
 
     _places: int
@@ -42,6 +43,7 @@ class Admission:
     _caps: Mapping[str, int] = field(factory=dict)
     _per_minute: int = 0
     _held_until: Callable[[str], float] = lambda _: 0.0
+    _withheld: Callable[[str], str | None] = lambda _: None
     _inside: dict[str, Applicant] = field(factory=dict)
     _counts: "Counter[Group]" = field(factory=Counter)
     _queues: dict[str, dict[str, Applicant]] = field(factory=lambda: {priority: {} for priority in PRIORITIES})
@@ -98,7 +100,7 @@ class Admission:
             return None
         for priority in PRIORITIES:
             for applicant in self._queues[priority].values():
-                if self._full_group(applicant) is None and self._held_until(applicant.attempt_at) <= now:
+                if self._is_free(applicant) and self._held_until(applicant.attempt_at) <= now:
                     del self._queues[priority][applicant.name]
                     self._level -= bool(self._per_minute)
                     self.occupy(applicant)
@@ -109,7 +111,7 @@ class Admission:
         """Say when somebody may enter although nobody leaves; None when only a leave helps."""
         if len(self._inside) >= self._places:
             return None
-        held = [self._held_until(each.attempt_at) for each in self._waiting() if self._full_group(each) is None]
+        held = [self._held_until(each.attempt_at) for each in self._waiting() if self._is_free(each)]
         if not held:
             return None
         self._refill(now)
@@ -121,6 +123,9 @@ class Admission:
         found = next((queue[name] for queue in self._queues.values() if name in queue), None)
         if found is None:
             return None
+        withheld = self._withheld(name)
+        if withheld is not None:
+            return withheld
         held_for = self._held_until(found.attempt_at) - now
         if held_for > 0:
             return f"agents of its type failed on its issue again and again: it waits {held_for:.0f} s more"
@@ -139,6 +144,10 @@ class Admission:
     def _waiting(self) -> Iterator[Applicant]:
         for priority in PRIORITIES:
             yield from self._queues[priority].values()
+
+    def _is_free(self, applicant: Applicant) -> bool:
+        """Say whether only places and time are between it and its start."""
+        return self._full_group(applicant) is None and self._withheld(applicant.name) is None
 
     def _full_group(self, applicant: Applicant) -> Group | None:
         for group in applicant.groups:

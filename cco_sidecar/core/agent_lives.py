@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from cco_sidecar.core.admission import Admission, Applicant
 from cco_sidecar.core.agent_news import AgentNews, Announce
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
-from cco_sidecar.core.agent_rows import COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
+from cco_sidecar.core.agent_rows import BUDGET, COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.errors import Refusal, SpawnFailed
@@ -236,7 +236,15 @@ class Lives:
     async def _start_again(self, home: Home, agent_id: str) -> Launched | None:
         await self._launcher.forget(agent_id)
         agent = home.rows.get(agent_id)
-        again = evolve(agent, restarts=agent.restarts + 1, restart_due=False, launched=None, started_at=None)
+        lasted = agent.seconds_until(self._clock.seconds())
+        again = evolve(
+            agent,
+            restarts=agent.restarts + 1,
+            restart_due=False,
+            launched=None,
+            started_at=None,
+            earlier_seconds=lasted,
+        )
         home.rows.put(again)
         return await self._launch(home, agent_id)
 
@@ -255,9 +263,12 @@ class Lives:
         # The shim saw the end, we saw the start: of a short life the two may cross.
         ended_at = max(ended_at or self._clock.seconds(), agent.started_at or 0.0)
         agent = evolve(agent, status=status, ended_at=ended_at, restart_due=False)
+        if agent.over_budget and status != COMPLETED:
+            agent = evolve(agent, failure=BUDGET, reason=agent.over_budget)
         home.rows.put(agent)
         self._graces.pop(agent_id, None)
         self._signs.end(agent_id)
+        self._registry.work.end(agent_id)
         self._admission.leave(agent_id)
         self._hooks.gone(agent)
         wait = self.learn(agent, self._clock.seconds())
@@ -279,7 +290,7 @@ class Lives:
         """Learn from how an agent ended; gives how many seconds the next try of the same has to wait."""
         if agent.status == COMPLETED:
             self._loops.succeeded(agent.attempt_at)
-        if agent.status != FAILED or agent.launched is None:
+        if agent.status != FAILED or agent.launched is None or agent.over_budget:
             return 0.0  # nobody's fault, or its program does not run at all: then the spawn says so, each time
         return self._loops.failed(agent.attempt_at, agent.seconds or 0.0, now)
 

@@ -6,7 +6,8 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cco_sidecar.core.agent_rows import Agent, AgentRows, AgentTotals, totals_of
+from cco_sidecar.core.agent_rows import Agent, AgentRows, AgentTotals, Audience, Nobody, totals_of
+from cco_sidecar.core.agent_work import AllWork
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.errors import NotFound
 
@@ -27,12 +28,13 @@ class AgentRegistry:
     """
 
     _changed: Callable[[], None]
+    work: AllWork = field(factory=AllWork, init=False)
     _homes: dict[str, Home] = field(factory=dict, init=False)
     _log = Logger()
 
-    def add_project(self, project_id: str, ledger: Ledger) -> None:
-        """Take a project in, before its ledger is recovered."""
-        home = Home(AgentRows(self._changed), ledger)
+    def add_project(self, project_id: str, ledger: Ledger, audience: Audience | None = None) -> None:
+        """Take a project in, before its ledger is recovered; the audience hears of all its agents."""
+        home = Home(AgentRows(self._changed, audience or Nobody()), ledger)
         ledger.join(home.rows)
         self._homes[project_id] = home
 

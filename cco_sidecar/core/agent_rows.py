@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 
 import msgspec
 from attrs import define, evolve, field, frozen
@@ -16,6 +17,9 @@ COMPLETED, FAILED, KILLED, LOST = "completed", "failed", "killed", "lost"
 STATUSES = (QUEUED, STARTING, RUNNING, COMPLETED, FAILED, KILLED, LOST)
 LIVE = frozenset({STARTING, RUNNING})
 TERMINAL = frozenset({COMPLETED, FAILED, KILLED, LOST})
+
+BUDGET = "budget"
+"""The failure of one that was ended because a budget was used up."""
 
 MOST_ENDED = 10_000
 _TASK_KEPT = 1_000
@@ -70,6 +74,9 @@ class Agent:
     :param log_tail: the last lines of its log, if it was given up.
     :param usage: what its work took, by what was counted.
     :param failure: what its program says it failed of (``rate_limited``, ``login``, …); ``reason`` has its words.
+        ``budget``: it was ended because a budget was used up.
+    :param over_budget: which one, once it was told to come to an end, at ``over_budget_at``.
+    :param earlier_seconds: how long its processes ran before the newest one.
     """
 
     agent_id: str
@@ -105,6 +112,9 @@ class Agent:
     giving_up: bool = False
     log_tail: str = ""
     failure: str = ""
+    over_budget: str = ""
+    over_budget_at: float | None = None
+    earlier_seconds: float = 0.0
 
     @property
     def is_ending(self) -> bool:
@@ -132,6 +142,33 @@ class Agent:
         if self.started_at is None or self.ended_at is None:
             return None
         return max(0.0, self.ended_at - self.started_at)
+
+    def seconds_until(self, now: float) -> float:
+        """Say how long it has run in all, started again or not."""
+        if self.started_at is None:
+            return self.earlier_seconds
+        ended_at = now if self.ended_at is None else self.ended_at
+        return self.earlier_seconds + max(0.0, ended_at - self.started_at)
+
+
+class Audience(Protocol):
+    """Whoever keeps count of a project's agents, also of those whose rows are dropped."""
+
+    def put(self, agent: Agent) -> None:
+        """Hear how an agent is now; also during recovery, and more than once."""
+
+    def dropped(self, agent: Agent) -> None:
+        """Hear that the row of an agent, which ended long ago, is not kept any more."""
+
+
+class Nobody:
+    """No audience."""
+
+    def put(self, agent: Agent) -> None:
+        """Do nothing."""
+
+    def dropped(self, agent: Agent) -> None:
+        """Do nothing."""
 
 
 @define
@@ -169,10 +206,12 @@ class AgentTotals:
 class AgentRows:
     """The agents of one project, oldest first; of those that ended only the newest are kept.
 
-    The keeper (`cco_sidecar.core.ledger.Keeper`) of the project's agents; ``changed`` hears of every change of a row.
+    The keeper (`cco_sidecar.core.ledger.Keeper`) of the project's agents; ``changed`` hears of every change of a row,
+    the audience of what it is.
     """
 
     _changed: Callable[[], None] = lambda: None
+    _audience: Audience = field(factory=Nobody)
     kinds: tuple[str, ...] = field(default=("agent", "agent-totals"), init=False)
     _most_ended: int = MOST_ENDED
     _rows: dict[str, Agent] = field(factory=dict)
@@ -208,12 +247,14 @@ class AgentRows:
             if before is None or not before.ended:
                 self._totals.add_ended(agent)
         self._rows[agent_id] = agent
+        self._audience.put(agent)
         self._drop()
 
     def _drop(self) -> None:
         while len(self._ended) > self._most_ended:
             oldest = next(iter(self._ended))
-            del self._ended[oldest], self._rows[oldest]
+            del self._ended[oldest]
+            self._audience.dropped(self._rows.pop(oldest))
 
     def remove(self, agent_id: str) -> None:
         """Forget an agent that was not accepted."""

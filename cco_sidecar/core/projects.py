@@ -5,11 +5,13 @@ from pathlib import Path
 
 from attrs import define
 
+from cco_sidecar.core.budgets.budgets import Budgets
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.hub import EventHub
 from cco_sidecar.core.fences import Fences
+from cco_sidecar.core.hooks.hooks import Hooks
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
@@ -42,6 +44,8 @@ class Project:
     checkpoints: Checkpoints
     runs: Runs
     messages: Messages
+    budgets: Budgets
+    hooks: Hooks
 
     def end_agent(self, agent: str, refusal: Refusal) -> None:
         """End all that an agent holds and waits for, for it is gone."""
@@ -49,6 +53,7 @@ class Project:
         self.claims.end_agent(agent, refusal)
         self.tasks.end_agent(agent, refusal)
         self.messages.end_agent(agent, refusal)
+        self.hooks.forget(agent)
 
     def end_refused(self) -> None:
         """End all that is waited for under tokens that are no good any more."""

@@ -104,6 +104,14 @@ def url_before(repository: Repository) -> str | None:
     return None if text is None else settings.url_in(text)
 
 
+def denies_before(repository: Repository) -> bool:
+    """Say whether the repository's hooks deny an edit that the sidecar can't be asked about.
+
+    :raises NotOurs: the file can't be read.
+    """
+    return settings.denies_in(repository.read(SETTINGS) or "{}")
+
+
 def _agents(repository: Repository, picked: Mapping[str, str], agent_file: AgentFiles) -> Iterator[Change]:
     wanted = {f"{AGENTS}/{agent_type}.md": text for agent_type, text in picked.items()}
     for name in repository.names(AGENTS, ".md"):

@@ -13,6 +13,8 @@ PERMISSION = f"mcp__{SERVER}"
 EDITS = "Edit|Write|MultiEdit|NotebookEdit"
 
 _HOOK_SECONDS = 10
+_DENYING = "pre-tool-use"
+_DENIES = " --on-failure deny"
 _OURS = re.compile(r"(?:^|[\s;&|/'\"])cco['\"]? hook ")
 
 
@@ -26,7 +28,7 @@ class _Hook:
 _HOOKS = (
     _Hook("SessionStart", "session-start"),
     _Hook("UserPromptSubmit", "user-prompt-submit"),
-    _Hook("PreToolUse", "pre-tool-use", EDITS),
+    _Hook("PreToolUse", _DENYING, EDITS),
     _Hook("PostToolUse", "post-tool-use"),
     _Hook("PreCompact", "pre-compact"),
     _Hook("Stop", "stop"),
@@ -36,10 +38,14 @@ _HOOKS = (
 
 @frozen
 class Reach:
-    """How Claude Code reaches the sidecar: the program `cco`, and the URL, written out, for hooks expand nothing."""
+    """How Claude Code reaches the sidecar: the program `cco`, and the URL, written out, for hooks expand nothing.
+
+    :param denies: whether an edit that the sidecar can't be asked about is denied.
+    """
 
     program: str
     url: str
+    denies: bool = False
 
     @property
     def server(self) -> dict[str, object]:
@@ -50,9 +56,12 @@ class Reach:
         """Give a hook's entry. A spawned agent has hooks of its own, from its runner, and passes these by.
 
         Exit 2, which is also that of wrong usage, would block what the hook is about, a person's every prompt too: a
-        hook says no in its answer, and whatever fails is 1, which Claude Code shows and passes over.
+        hook says no in its answer, and whatever fails is 1, which Claude Code shows and passes over. Only where an edit
+        is to be denied in doubt it is 2, so that it is denied, too, when there is no `cco`.
         """
-        command = f'[ -n "$AGENT_ID" ] || {_shell(self.program)} hook {event} --sidecar-url {self.url} || exit 1'
+        ask = f"{_shell(self.program)} hook {event} --sidecar-url {self.url}"
+        end = f"{_DENIES} || exit 2" if self.denies and event == _DENYING else " || exit 1"
+        command = f'[ -n "$AGENT_ID" ] || {ask}{end}'
         return {"type": "command", "command": command, "timeout": _HOOK_SECONDS}
 
 
@@ -69,6 +78,16 @@ def url_in(text: str) -> str | None:
     arguments = node.value if node is not None and isinstance(node.value, list) else []
     after = [second for first, second in pairwise(arguments) if first == "--sidecar-url"]
     return str(after[0]) if after else None
+
+
+def denies_in(text: str) -> bool:
+    """Say whether our hooks deny an edit that the sidecar can't be asked about."""
+    try:
+        found = _find_hook(text, "PreToolUse")
+        node = None if found is None else jsontext.get(text, [*found, "command"])
+    except jsontext.NotJson:
+        return False
+    return node is not None and _DENIES in str(node.value)
 
 
 def put_server(text: str, reach: Reach) -> str:

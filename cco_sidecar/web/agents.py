@@ -74,6 +74,7 @@ class AgentLine(msgspec.Struct):
     exit_code: int | None
     result_id: str | None
     usage: dict[str, float] | None
+    doing: str | None
     failure: str | None
     parent: str
     restarts: int
@@ -269,7 +270,7 @@ class AgentsAPI:
         raise Foreign(f"Only '{agent.agent_id}' itself, the agent that spawned it, and the admin may do this.")
 
     def _line(self, agent: Agent) -> AgentLine:
-        signs = self._agents.signs.of(agent.agent_id)
+        signs, work = self._agents.signs.of(agent.agent_id), self._agents.work.of(agent.agent_id)
         return AgentLine(
             agent_id=agent.agent_id,
             agent_type=agent.agent_type,
@@ -281,13 +282,14 @@ class AgentsAPI:
             ended_at=_time(agent.ended_at),
             exit_code=agent.exit_code,
             result_id=agent.result_id,
-            usage=agent.usage,
+            usage=self._agents.work.usage_of(agent),
+            doing=None if work is None else work.doing or None,
             failure=agent.failure or None,
             parent=agent.parent,
             restarts=agent.restarts,
             condition=agent.condition or None,
             condition_since=_time(agent.condition_at),
-            reason=agent.reason or None,
+            reason=agent.reason or agent.over_budget or None,
             queued_because=self._agents.why_waits(agent.agent_id),
             last_request_at=None if signs is None else _time(signs.asked_at),
             last_heartbeat_at=None if signs is None else _time(signs.beat_at),

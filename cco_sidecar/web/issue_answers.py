@@ -1,11 +1,11 @@
 """How issues and the runs of workflows for them are shown (contract section 9)."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_work import summed
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.times import rfc3339
 from cco_sidecar.core.workflows.definition import Workflow
@@ -47,7 +47,8 @@ class RunAnswer(msgspec.Struct):
 class PhaseAgent(msgspec.Struct):
     """An agent of a phase. ``state`` is the workflow's view (``running``, ``completed``, ``failed``, ``stopped``).
 
-    ``status`` is the process's, null before there is one; ``error`` says why it failed, or what was odd.
+    ``status`` is the process's, null before there is one; ``queued_because`` is what it waits for in the queue;
+    ``error`` says why it failed, or what was odd.
     """
 
     agent_id: str
@@ -57,6 +58,7 @@ class PhaseAgent(msgspec.Struct):
     attempt: int
     state: str
     status: str | None
+    queued_because: str | None
     exit_code: int | None
     result_id: str | None
     published: Sequence[str]
@@ -189,7 +191,14 @@ def run_answer(project: Project, run: Run, url: str) -> RunAnswer:
 
 
 def issue_state(
-    project: Project, issue_id: str, workflow: Workflow | None, agents: Sequence[Agent], results: list[ResultEntry]
+    project: Project,
+    issue_id: str,
+    workflow: Workflow | None,
+    agents: Sequence[Agent],
+    results: list[ResultEntry],
+    *,
+    usage_of: Callable[[Agent], dict[str, float] | None],
+    why_waits: Callable[[str], str | None],
 ) -> IssueState:
     """Show an issue whole.
 
@@ -207,12 +216,12 @@ def issue_state(
         started_by=None if run is None else run.parent,
         started_at=None if run is None else rfc3339(run.started_at),
         ended_at=None if run is None else _time(run.ended_at),
-        phases=[] if run is None else [_phase(run, name, known) for name in _phases(run, workflow)],
+        phases=[] if run is None else [_phase(run, name, known, why_waits) for name in _phases(run, workflow)],
         rounds=[] if run is None else _rounds(run, workflow),
         escalations=[] if run is None else _escalations(run),
-        agents=[_line(agent) for agent in agents],
+        agents=[_line(agent, usage_of(agent)) for agent in agents],
         results=results,
-        cost=_cost(agents),
+        cost=summed(map(usage_of, agents)),
     )
 
 
@@ -235,7 +244,7 @@ def issue_line(project: Project, issue_id: str) -> IssueLine:
     )
 
 
-def _line(agent: Agent) -> IssueAgent:
+def _line(agent: Agent, usage: dict[str, float] | None) -> IssueAgent:
     return IssueAgent(
         agent_id=agent.agent_id,
         agent_type=agent.agent_type,
@@ -245,7 +254,7 @@ def _line(agent: Agent) -> IssueAgent:
         ended_at=_time(agent.ended_at),
         exit_code=agent.exit_code,
         result_id=agent.result_id,
-        usage=agent.usage,
+        usage=usage,
     )
 
 
@@ -261,10 +270,10 @@ def _phases(run: Run, workflow: Workflow | None) -> Iterable[str]:
     return dict.fromkeys((*ahead, *(firing.phase for firing in run.firings)))
 
 
-def _phase(run: Run, name: str, known: dict[str, Agent]) -> PhaseAnswer:
+def _phase(run: Run, name: str, known: dict[str, Agent], why_waits: Callable[[str], str | None]) -> PhaseAnswer:
     places = [number for number, firing in enumerate(run.firings) if firing.phase == name]
     attempts = [attempt for attempt in run.attempts if attempt.firing in places]
-    agents = [_agent(run, attempt, known.get(attempt.agent_id)) for attempt in attempts]
+    agents = [_agent(run, it, known.get(it.agent_id), why_waits(it.agent_id)) for it in attempts]
     return PhaseAnswer(name, _phase_state(run, name, attempts), len(places), agents)
 
 
@@ -281,7 +290,7 @@ def _phase_state(run: Run, name: str, attempts: Sequence[Attempt]) -> str:
     return "skipped" if run.status in FINAL else "waiting"
 
 
-def _agent(run: Run, attempt: Attempt, agent: Agent | None) -> PhaseAgent:
+def _agent(run: Run, attempt: Attempt, agent: Agent | None, queued_because: str | None) -> PhaseAgent:
     firing = run.firings[attempt.firing]
     return PhaseAgent(
         agent_id=attempt.agent_id,
@@ -291,6 +300,7 @@ def _agent(run: Run, attempt: Attempt, agent: Agent | None) -> PhaseAgent:
         attempt=attempt.number,
         state=attempt.state,
         status=None if agent is None else agent.status,
+        queued_because=queued_because,
         exit_code=None if agent is None else agent.exit_code,
         result_id=attempt.result_id or (None if agent is None else agent.result_id),
         published=attempt.news,
@@ -314,13 +324,6 @@ def _escalations(run: Run) -> list[EscalationAnswer]:
         )
         for it in run.escalations
     ]
-
-
-def _cost(agents: Iterable[Agent]) -> dict[str, float] | None:
-    total: Counter[str] = Counter()
-    for agent in agents:
-        total.update(agent.usage or {})
-    return dict(total) or None
 
 
 def _time(seconds: float | None) -> str | None:

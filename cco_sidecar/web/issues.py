@@ -105,7 +105,9 @@ class IssuesAPI:
         workflow = None if run is None else self._roster.workflows.get(run.workflow)
         agents = self._agents.listing(project.id, issue_id=issue_id, limit=MOST_AGENTS)
         results = [*listing.entries[:MOST_RESULTS]]
-        return Reply(issue_state(project, issue_id, workflow, agents, results))
+        usage_of, why_waits = self._agents.work.usage_of, self._agents.why_waits
+        state = issue_state(project, issue_id, workflow, agents, results, usage_of=usage_of, why_waits=why_waits)
+        return Reply(state)
 
     async def start(self, call: Call[ProjectQuery, StartRequest]) -> Reply:
         """Run a workflow for an issue; asked again for the same while it runs, it is the same run."""

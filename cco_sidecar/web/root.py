@@ -17,11 +17,13 @@ from cco_sidecar.core.roster import PUBLISH_EVENTS, READ_CONTEXT, SPAWN_AGENTS, 
 from cco_sidecar.errors import Refusal
 from cco_sidecar.web import (
     agents,
+    budgets,
     checkpoints,
     claims,
     cloudevents,
     context,
     events,
+    hooks,
     issue_answers,
     issues,
     keys,
@@ -48,10 +50,12 @@ class APIs:
     """The handlers of all rooms."""
 
     agents: agents.AgentsAPI
+    budgets: budgets.BudgetsAPI
     checkpoints: checkpoints.CheckpointsAPI
     claims: claims.ClaimsAPI
     context: context.ContextAPI
     events: events.EventsAPI
+    hooks: hooks.HooksAPI
     issues: issues.IssuesAPI
     keys: keys.KeysAPI
     mcp: mcp.MCPAPI
@@ -200,6 +204,8 @@ def route_table(api: APIs) -> Sequence[Route]:
 
         Route("POST", "/api/mcp", api.mcp.post, "The Model Context Protocol.", ANY_AGENT,
               body=mcp.RPCRequest, answer=mcp.RPCAnswer, read=mcp.read_rpc, is_rpc=True),
+        Route("POST", "/api/hooks/claude", api.hooks.claude, "Answer a hook of Claude Code.", Access(hook=True),
+              body=hooks.HookRequest, answer=hooks.HookAnswer, most_body_bytes=hooks.MOST_BYTES),
         Route("POST", "/api/messages", api.messages.send, "Send a message.", Access(permission=PUBLISH_EVENTS),
               body=messages.MessageRequest, answer=messages.MessageAnswer, status=201),
         Route("GET", "/api/messages", api.messages.list, "List messages, or wait for some.", ANY_AGENT,
@@ -209,6 +215,14 @@ def route_table(api: APIs) -> Sequence[Route]:
         Route("POST", "/api/messages/<message_id>/ack", api.messages.acknowledge, "Say that it was seen, or done.",
               Access(owner="those whom it is to"), body=messages.AckRequest, answer=messages.MessageAnswer,
               read=optional_body),
+
+        Route("GET", "/api/budgets", api.budgets.list, "List budgets.", ANY_AGENT, answer=budgets.BudgetsAnswer),
+        Route("GET", "/api/budgets/<kind>/<budget_id>", api.budgets.show, "One budget, and how far it is.", ANY_AGENT,
+              answer=budgets.BudgetAnswer),
+        Route("PUT", "/api/budgets/<kind>/<budget_id>", api.budgets.set, "Set a budget.", ADMIN_ONLY,
+              body=budgets.BudgetRequest, answer=budgets.BudgetAnswer),
+        Route("DELETE", "/api/budgets/<kind>/<budget_id>", api.budgets.remove, "Remove a budget.", ADMIN_ONLY,
+              answer=budgets.BudgetGoneAnswer),
 
         Route("GET", "/health", api.status.health, "Whether all is well.", OPEN, query=NoQuery,
               answer=status.HealthAnswer),

@@ -1,6 +1,7 @@
 """What every route has in common: who may call it, what it takes and gives, and the way through a request."""
 
 import hashlib
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,13 +12,15 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.hook_keys import PREFIX as HOOK_PREFIX
+from cco_sidecar.core.hook_keys import HookKeys
 from cco_sidecar.core.idempotency import Answered
 from cco_sidecar.core.identifiers import event_type, identifier
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.limits import RateLimit, RateLimiter
 from cco_sidecar.core.projects import Project, Projects
 from cco_sidecar.core.roster import Roster
-from cco_sidecar.core.tokens import ADMIN, Claims, TokenAuthority
+from cco_sidecar.core.tokens import ADMIN, LONGEST_SECONDS, Claims, TokenAuthority
 from cco_sidecar.errors import (
     Foreign,
     InvalidBody,
@@ -25,6 +28,7 @@ from cco_sidecar.errors import (
     NoSuchAgentType,
     PermissionMissing,
     Refusal,
+    TokenRevoked,
     Unauthenticated,
     UnknownAgentType,
 )
@@ -40,6 +44,10 @@ Query = TypeVar("Query")
 Body = TypeVar("Body")
 
 MOST_KEY_LENGTH = 255
+HOOK_KEY = "hook"
+"""What stands for the id of a token in the claims of a hook key; ids are longer."""
+HOOK_LIMIT = RateLimit(per_minute=1200, burst=240)
+"""A model calls a tool every few seconds, sometimes a dozen at once; each call has up to two hooks."""
 _FIT_FOR_A_SHELL = re.compile(r"[A-Z]{1,16} [A-Za-z0-9/._:-]{1,200}")
 
 
@@ -49,7 +57,7 @@ class Access:
 
     ``open`` needs no token; ``admin`` only the admin's. Else any agent, with ``permission`` if one is named; with
     ``own_issue`` only for the issue that its token names; ``owner`` says who exactly, in words, where the handler asks
-    the registry.
+    the registry. ``hook``: a hook key opens it, too, and no other.
     """
 
     open: bool = False
@@ -57,6 +65,7 @@ class Access:
     permission: str | None = None
     own_issue: bool = False
     owner: str = ""
+    hook: bool = False
 
 
 OPEN = Access(open=True)
@@ -167,8 +176,9 @@ class Gate:
     roster: Roster
     limiter: RateLimiter
     agents: Agents
+    hook_keys: HookKeys
 
-    def authenticate(self, request: SidecarRequest) -> Claims:
+    def authenticate(self, request: SidecarRequest, access: Access = ANY_AGENT) -> Claims:
         """Say whose request it is.
 
         :raises Unauthenticated: no token, or none of ours; also `TokenExpired`, `TokenRevoked`.
@@ -179,10 +189,38 @@ class Gate:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("The Authorization header must be 'Bearer <token>'; 'cco token' prints the admin's.")
-        claims = self.tokens.verify(token.strip().encode("utf-8", "replace"))
+        token = token.strip()
+        if token.startswith(HOOK_PREFIX):
+            claims = self._holder_of_hook_key(token, access)
+        else:
+            claims = self.tokens.verify(token.encode("utf-8", "replace"))
         request.agent = claims.sub
         self.agents.signs.heard(claims.sub, request.arrived)
         return claims
+
+    def _holder_of_hook_key(self, key: str, access: Access) -> Claims:
+        if not access.hook:
+            raise Unauthenticated(
+                "This is a hook key, which opens POST /api/hooks/claude alone. The agent's token is in the file "
+                "JWT_TOKEN_FILE."
+            )
+        named = self.hook_keys.holder(key)
+        agent = None if named is None else self.agents.find(*named)
+        if agent is None:
+            raise Unauthenticated("This is no hook key of this sidecar, or its agent is long gone.")
+        if self.agents.is_gone(agent.project_id, agent.agent_id):
+            raise TokenRevoked(f"The agent '{agent.agent_id}' has ended, and its hook key with it.")
+        since = math.floor(agent.created_at)
+        return Claims(
+            agent.agent_id,
+            agent.agent_type,
+            agent.project_id,
+            agent.issue_id,
+            permissions=frozenset(),
+            iat=since,
+            exp=since + LONGEST_SECONDS,
+            jti=HOOK_KEY,
+        )
 
     def _how_to_authenticate(self, request: SidecarRequest) -> str:
         host = request.getHeader("host") or "localhost:3001"
@@ -228,6 +266,8 @@ class Gate:
 
     def limit_of(self, claims: Claims) -> RateLimit | None:
         """Give the bucket that an agent's type has; None if nothing limits it."""
+        if claims.jti == HOOK_KEY:
+            return HOOK_LIMIT
         kind = self.roster.types.get(claims.agent_type)
         return None if claims.sub == ADMIN or kind is None else kind.rate_limit
 
@@ -238,11 +278,13 @@ class Gate:
         """
         limit = self.limit_of(claims)
         if limit is not None:
-            request.allowance = self.limiter.take(claims.place, limit)
+            # What its hooks ask must not be at the cost of what the agent asks.
+            bucket = f"{claims.place}/{HOOK_KEY}" if claims.jti == HOOK_KEY else claims.place
+            request.allowance = self.limiter.take(bucket, limit)
 
     def renew(self, request: Renewed, claims: Claims) -> None:
         """Put the next token beside the answer when this one ends soon; none beside one that has died meanwhile."""
-        if claims.is_admin or not self.tokens.wants_successor(claims):
+        if claims.is_admin or claims.jti == HOOK_KEY or not self.tokens.wants_successor(claims):
             return
         request.successor = None
         if self.tokens.refusal_of(claims) is None:
@@ -300,7 +342,7 @@ class Pipeline:
 
     async def _answer(self, route: Route, request: SidecarRequest, path: Mapping[str, str]) -> Reply:
         gate = self.gate
-        claims = None if route.access.open else gate.authenticate(request)
+        claims = None if route.access.open else gate.authenticate(request, route.access)
         project = None
         if claims is not None:
             gate.limit(request, claims)

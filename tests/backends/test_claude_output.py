@@ -1,16 +1,28 @@
 """What Claude Code's output says, read from the agent's log as it is found there."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 
-from cco_sidecar.backends.agents.claude import MOST_READ_BYTES, Said, last_words
+from cco_sidecar.backends.agents import tailing
+from cco_sidecar.backends.agents.claude import settings_file
+from cco_sidecar.backends.agents.hearing import MOST_OF_ALL_BYTES, MOST_OF_ONE_BYTES, Ear, Heard, Hearing
+from cco_sidecar.backends.agents.runners import packaged_runners
+from cco_sidecar.backends.agents.shim.log import Log
+from cco_sidecar.backends.agents.tailing import MOST_LINE_BYTES, Tail
+from cco_sidecar.backends.agents.tallying import MOST_MESSAGES, Said
+from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_work import Work
+from tests.fakes import outcome
 
-INIT = {"type": "system", "subtype": "init", "session_id": "s"}
+INIT: dict[str, Any] = {"type": "system", "subtype": "init", "session_id": "s"}
 MODEL = {"inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 3, "cacheCreationInputTokens": 2}
 DONE = {
     "type": "result",
@@ -32,17 +44,44 @@ USAGE = {
 }
 
 
-def message(number: int, tokens: int) -> dict[str, Any]:
+def test_settings() -> None:
+    """Every hook goes to the sidecar; where no edit may go unasked, a program asks that says no when it fails."""
+    url = "http://127.0.0.1:3001"
+    open_ones = json.loads(settings_file("/usr/bin/python 3", url, may_fail=True))["hooks"]
+    closed = json.loads(settings_file("/usr/bin/python 3", url, may_fail=False))["hooks"]
+    assert {event for event, [group] in open_ones.items() if group["hooks"][0]["type"] == "command"} == {"SessionStart"}
+    assert set(open_ones) == set(closed) == {*open_ones} | {"PreToolUse", "PostToolUse", "Stop", "PreCompact"}
+    [ask] = open_ones["PreToolUse"][0]["hooks"]
+    assert ask["url"] == f"{url}/api/hooks/claude"
+    assert ask["headers"] == {"Authorization": "Bearer $CCO_HOOK_KEY"}
+    assert ask["allowedEnvVars"] == ["CCO_HOOK_KEY"]
+    [program] = closed["PreToolUse"][0]["hooks"]
+    assert program["command"] == "'/usr/bin/python 3' -P -m cco_sidecar hook pre-tool-use --on-failure deny || exit 2"
+    assert "NotebookEdit" in closed["PreToolUse"][0]["matcher"]
+
+
+def message(number: int, tokens: int, *content: object, model: str = "", **more: object) -> dict[str, Any]:
     """One line of an assistant's message."""
     usage = {"input_tokens": tokens, "output_tokens": 1}
-    return {"type": "assistant", "message": {"id": f"msg_{number}", "usage": usage, "content": []}}
+    said = {"id": f"msg_{number}", "model": model, "usage": usage, "content": content}
+    return {"type": "assistant", "message": said, "parent_tool_use_id": None, **more}
 
 
 def said(path: Path, *lines: object, before: bytes = b"") -> Said | None:
     """Read a log of these lines."""
     log = path / "agent.log"
-    log.write_bytes(before + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    log.write_bytes(before + encoded(*lines))
     return last_words(log)
+
+
+def encoded(*lines: object) -> bytes:
+    """Give these lines as they are printed."""
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def last_words(log: Path) -> Said | None:
+    """Read a log to its end."""
+    return Ear(Tail(log)).finish()
 
 
 def test_success(tmp_path: Path) -> None:
@@ -81,16 +120,28 @@ def test_cut_off(tmp_path: Path) -> None:
 
 
 def test_started_again(tmp_path: Path) -> None:
-    """Only the last start counts."""
-    assert said(tmp_path, INIT, DONE, INIT) is None
-    found = said(tmp_path, INIT, DONE, INIT, message(1, 7))
+    """What every start took counts; what was said is of the last one."""
+    again = {**INIT, "session_id": "t"}
+    assert said(tmp_path, INIT, DONE, again) == Said(USAGE)
+    found = said(tmp_path, INIT, DONE, again, message(1, 7))
     assert found is not None
-    assert found.text is None
+    assert (found.text, found.usage["input_tokens"], found.usage["turns"]) == (None, 27, 5)
+    twice = said(tmp_path, INIT, DONE, again, {**DONE, "result": "Green again."})
+    assert twice == Said({name: 2 * value for name, value in USAGE.items()}, text="Green again.")
+
+
+def test_several_summaries(tmp_path: Path) -> None:
+    """A session that goes on by itself tells its sum again: that is not added."""
+    more = {**DONE, "total_cost_usd": 0.5, "num_turns": 6, "modelUsage": {"big": {**MODEL, "inputTokens": 90}}}
+    found = said(tmp_path, INIT, DONE, INIT, message(9, 7), more)
+    assert found is not None
+    assert (found.usage["input_tokens"], found.usage["cost_usd"], found.usage["turns"]) == (90, 0.5, 6)
+    assert "cost_usd_estimated" not in found.usage
 
 
 def test_other_output(tmp_path: Path) -> None:
     """What others wrote between the lines is passed over, and of a long output its end is enough."""
-    noise = b"warning\n{}\n[1]\n" + b'{"type": 3}\n{"type"\n' + b"x" * MOST_READ_BYTES + b"\n"
+    noise = b"warning\n{}\n[1]\n" + b'{"type": 3}\n{"type"\n' + b"x" * (2 * MOST_LINE_BYTES) + b"\n"
     assert said(tmp_path, DONE, before=noise) == Said(USAGE, text="All green.")
     assert said(tmp_path, before=noise) is None
     assert last_words(tmp_path / "missing") is None
@@ -104,3 +155,140 @@ def test_any_values(tmp_path_factory: pytest.TempPathFactory, value: object) -> 
     for lines in ([line], [odd], [{**line, "is_error": True}], [{**line, "modelUsage": {"m": {"inputTokens": value}}}]):
         found = said(tmp_path_factory.getbasetemp(), INIT, *lines)
         assert found is None or all(0 <= number < 1e15 for number in found.usage.values())
+
+
+def test_while_it_runs(tmp_path: Path) -> None:
+    """Each look reads what is new, says what it does, and what that took at least; the end puts it right."""
+    log = tmp_path / "agent.log"
+    ear = Ear(Tail(log))
+    assert ear.listen() == (Work(None), 0)
+
+    def after(*lines: object) -> Work:
+        with log.open("ab") as opened:
+            opened.write(encoded(*lines))
+        return ear.listen()[0]
+
+    assert after(INIT) == Work(None, "waiting for the model")
+    text, call = {"type": "text", "text": "x" * 50}, {"type": "tool_use", "name": "Bash", "input": {"command": "ls"}}
+    work = after(message(1, 1000, text, model="claude-opus-4-8"), message(1, 1000, call, model="claude-opus-4-8"))
+    assert work.doing == "using Bash"
+    assert work.usage is not None
+    assert (work.usage["input_tokens"], work.usage["output_tokens"], work.usage["turns"]) == (1000, 13, 1)
+    assert work.usage["cost_usd_estimated"] == pytest.approx(0.005 + 13 * 25e-6)
+    assert "cost_usd" not in work.usage
+    assert after({"type": "user", "message": {}}).doing == "waiting for the model"
+    assert ear.listen() == (Work(work.usage, "waiting for the model"), 0)
+    of_child = after(message(2, 10, model="claude-haiku-4-5", parent_tool_use_id="toolu_1"))
+    assert of_child.usage is not None
+    assert (of_child.usage["input_tokens"], of_child.usage["turns"]) == (1010, 1)
+    done = after({**DONE, "modelUsage": {"claude-opus-4-8": {**MODEL, "inputTokens": 1010, "outputTokens": 40}}})
+    assert done == Work({**USAGE, "input_tokens": 1010, "output_tokens": 40, "cache_read_tokens": 3,
+                         "cache_creation_tokens": 2}, "")  # fmt: skip
+    found = ear.finish()
+    assert found is not None
+    assert (found.usage, found.text) == (done.usage, "All green.")
+
+
+def test_of_no_tier(tmp_path: Path) -> None:
+    """What a model costs that nobody has heard of is not made up; every message counts, however many there are."""
+    many = MOST_MESSAGES + 10
+    found = said(tmp_path, INIT, *(message(number, 2, model="other") for number in range(many)))
+    assert found is not None
+    assert (found.usage["input_tokens"], found.usage["turns"]) == (2 * many, many)
+    assert not {"cost_usd", "cost_usd_estimated"} & found.usage.keys()
+
+
+@given(st.lists(st.integers(1, 250), min_size=1, max_size=30), st.integers(1, 300), st.data())
+def test_rotation(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int, data: st.DataObject) -> None:
+    """Each line is given once and in order, whenever the shim rotates and whenever somebody looks."""
+    path = tmp_path_factory.mktemp("log") / "agent.log"
+    log, tail = Log(str(path).encode(), 2_000), Tail(path)  # all that is written fits into the files that are kept
+    written: list[bytes] = []
+    read: list[bytes] = []
+    for number, size in enumerate(sizes):
+        line = b"%d %s\n" % (number, b"x" * size)
+        written.append(line[:-1])
+        log.write(line)
+        for _ in range(data.draw(st.integers(0, 20))):
+            read.extend(tail.read(most)[0])
+    while True:
+        lines, many = tail.read(most)
+        read.extend(lines)
+        if not many:
+            break
+    assert read == written
+
+
+def test_a_look_is_bounded(tmp_path: Path) -> None:
+    """A look reads so much and no more; the next goes on; what lies there but is no file is not read."""
+    log = tmp_path / "agent.log"
+    log.write_bytes(encoded(INIT, *(message(number, 1) for number in range(5_000))))
+    ear = Ear(Tail(log))
+    first, many = ear.listen()
+    assert many == MOST_OF_ONE_BYTES
+    assert first.usage is not None
+    second = ear.listen()[0].usage
+    assert second is not None
+    assert 0 < first.usage["turns"] < second["turns"]
+    log.unlink()
+    os.mkfifo(log)
+    assert Ear(Tail(log)).listen() == (Work(None), 0)
+
+
+def test_too_long_a_line(tmp_path: Path) -> None:
+    """It is passed over, whole; what follows it is read."""
+    log = tmp_path / "agent.log"
+    log.write_bytes(b"x" * (MOST_LINE_BYTES + 10))
+    tail = Tail(log)
+    assert tail.read(2 * MOST_LINE_BYTES) == ([], MOST_LINE_BYTES + 10)
+    with log.open("ab") as opened:
+        opened.write(b"its end\nanother\n")
+    assert tail.read(100)[0] == [b"another"]
+
+
+def test_rotated_at_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that becomes another between the look and the opening is not taken for it."""
+    log, older = tmp_path / "agent.log", tmp_path / "agent.log.1"
+    log.write_bytes(b"one\n")
+    tail = Tail(log)
+    assert tail.read(100)[0] == [b"one"]
+    with log.open("ab") as opened:
+        opened.write(b"two\n")
+    look = tailing._file
+    stale = {path: look(path) for path in (log, older)}
+    log.rename(older)
+    log.write_bytes(b"three\n")
+    monkeypatch.setattr(tailing, "_file", stale.get)
+    assert tail.read(100) == ([], 0)
+    monkeypatch.undo()
+    assert tail.read(100)[0] == [b"two", b"three"]
+
+
+def test_a_look_at_many(tmp_path: Path) -> None:
+    """One look reads so much of all together; it says that there is more, and the next goes on with the others."""
+    agents = [running(f"a{number}") for number in range(20)]
+    whole = encoded(INIT, *(message(number, 1) for number in range(2_400)))
+    for agent in agents:
+        (tmp_path / agent.agent_id).write_bytes(whole)
+    hearing = Hearing(packaged_runners(), tmp_path.joinpath, lambda work: succeed(work()), None)  # type: ignore[arg-type]  # nothing is stored
+    assert len(whole) > MOST_OF_ONE_BYTES
+    assert 20 * len(whole) > MOST_OF_ALL_BYTES
+    work: dict[str, Work] = {}
+    for look in range(100):
+        heard = outcome(hearing.listen(agents))[0]
+        assert isinstance(heard, Heard)
+        work |= heard.work
+        assert look > 0 or 15 < len(heard.work) < 20
+        if not heard.is_behind:
+            break
+    assert {name: found.usage["turns"] for name, found in work.items() if found.usage} == {
+        agent.agent_id: 2_400.0 for agent in agents
+    }
+    other = evolve(running("b"), runner="demo")
+    assert outcome(hearing.listen([other])) == [Heard({}, is_behind=False)]
+    assert hearing.last_words(other) is None
+
+
+def running(name: str) -> Agent:
+    """Give an agent of the packaged runner."""
+    return Agent(name, "t", "i", "p", "admin", "", "claude", "normal", 1.0, 0.0, status="running")

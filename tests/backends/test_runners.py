@@ -38,7 +38,15 @@ CONTRACT = {
     "JWT_TOKEN": "t.o.k",
     "JWT_TOKEN_FILE": "/home/me/.cco/run/tokens/a1",
     "CONTEXT_FILE": "/home/me/.cco/run/context/a1.json",
+    "CCO_HOOK_KEY": "cch_p/a1/proof",
 }
+
+
+def test_a_key_for_those_who_have_hooks() -> None:
+    """Any other program's environment has none."""
+    values = {name.lower(): value for name, value in CONTRACT.items() if not name.startswith(("JWT", "CCO"))}
+    found = agent_environment({}, token="t", token_file="f", hook_key=None, runner_env={}, extra={}, **values)
+    assert "CCO_HOOK_KEY" not in found
 
 
 def environment(
@@ -46,10 +54,8 @@ def environment(
 ) -> dict[str, str]:
     values = {name.lower(): value for name, value in CONTRACT.items()}
     token = values.pop("jwt_token")
-    token_file = values.pop("jwt_token_file")
-    return agent_environment(
-        base or {}, token=token, token_file=token_file, runner_env=runner or {}, extra=extra or {}, **values
-    )
+    renamed = {name: values.pop(f"{prefix}_{name}") for prefix, name in (("jwt", "token_file"), ("cco", "hook_key"))}
+    return agent_environment(base or {}, token=token, runner_env=runner or {}, extra=extra or {}, **values, **renamed)
 
 
 def test_packaged() -> None:

@@ -60,14 +60,15 @@ def ended(sidecar: Sidecar, agent_id: str) -> dict[str, Any]:
 def test_the_final_text_becomes_the_result(sidecar: Sidecar) -> None:
     """It edits without a question, under its type's model; usage and result are there when its end is told."""
     write = ToolUse("Write", {"file_path": str(sidecar.root / "greeting.txt"), "content": "hello"}, call_id="toolu_w")
-    with ScriptedApi(in_order(write, Text("I greeted the world."))) as api:
+    # It wants to end twice: at first it is held back, for it has stored no result.
+    with ScriptedApi(in_order(write, Text("Done."), Text("I greeted the world."))) as api:
         agent = ended(sidecar, spawn(sidecar, api))
     assert (agent["status"], agent["failure"]) == ("completed", None)
     assert (sidecar.root / "greeting.txt").read_text() == "hello"
     assert "You are the agent" in api.turns[0].text
     assert "haiku" in api.turns[0].body["model"] or "sonnet" in api.turns[0].body["model"]
     usage = agent["usage"]
-    assert usage["turns"] == 2
+    assert usage["turns"] == 3
     assert usage["input_tokens"] > 100
     assert usage["cost_usd"] > 0
     _, result = sidecar.call("GET", f"/api/results/id/{agent['result_id']}")

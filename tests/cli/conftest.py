@@ -106,7 +106,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import os
 
     for name in os.environ:
-        if name.startswith("CCO_") or name in {"SIDECAR_URL", "JWT_TOKEN", "JWT_TOKEN_FILE", "PROJECT_ROOT"}:
+        if name.startswith(("CCO_", "CLAUDE")) or name in {
+            "SIDECAR_URL",
+            "JWT_TOKEN",
+            "JWT_TOKEN_FILE",
+            "PROJECT_ROOT",
+        }:
             monkeypatch.delenv(name)
     for name in ("AGENT_ID", "AGENT_TYPE", "ISSUE_ID", "PROJECT_ID", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)

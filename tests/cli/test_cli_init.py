@@ -3,13 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Cco
+    from tests.cli.conftest import Cco, ScriptedSidecar
 
 URL = "http://127.0.0.1:4567"
 FILES = [".mcp.json", ".claude/settings.json", ".claude/skills/cco/SKILL.md", "CLAUDE.md", ".gitignore"]
@@ -224,3 +225,63 @@ def test_the_url_stays_while_no_sidecar_runs(repository: Path, cco: "Cco", monke
     found = cco("init", "--check")
     assert found.exit_code == 0
     assert f"No sidecar runs; {URL} is written" in found.stderr
+
+
+def edit_hook(repository: Path) -> str:
+    settings = json.loads((repository / ".claude/settings.json").read_text())
+    (command,) = commands(settings, "PreToolUse")
+    return command
+
+
+def test_what_becomes_of_an_edit_in_doubt(repository: Path, cco: "Cco") -> None:
+    """What was chosen stays until something else is, also to --check; only the hook of edits is another one."""
+    assert cco("init").exit_code == 0
+    as_it_was = content(repository)
+    assert cco("init", "--check", "--on-failure", "deny").exit_code == 1
+    assert "+" in cco("init", "--diff", "--on-failure", "deny").stdout
+    assert content(repository) == as_it_was
+    assert cco("init", "--on-failure", "deny").exit_code == 0
+    assert edit_hook(repository).endswith(f" hook pre-tool-use --sidecar-url {URL} --on-failure deny || exit 2")
+    text = (repository / ".claude/settings.json").read_text()
+    assert text.count("deny") == 1
+    assert cco("init", "--check").exit_code == 0
+    assert cco("init").exit_code == 0
+    assert "--on-failure deny" in edit_hook(repository)
+    assert cco("init", "--check", "--on-failure", "allow").exit_code == 1
+    assert cco("init", "--on-failure", "allow").exit_code == 0
+    assert content(repository) == as_it_was
+    assert cco("init", "--on-failure", "deny").exit_code == 0
+    assert cco("init", "--remove").exit_code == 0
+    assert content(repository) == {}
+    assert cco("init", "--remove", "--on-failure", "deny").exit_code == 2
+    assert cco("init", "--on-failure", "perhaps").exit_code == 2
+
+
+@pytest.mark.parametrize("policy", ["allow", "deny"])
+def test_the_hooks_work_as_they_are_written(
+    repository: Path, cco: "Cco", sidecar: "ScriptedSidecar", tmp_path: Path, policy: str
+) -> None:
+    """Each is run by a shell as Claude Code does it, without a sidecar, with one, and for a spawned agent."""
+    nobody, url = "http://127.0.0.1:9", sidecar.url
+    sidecar.on("POST", "/api/tokens", {"token": "mine"}, 201)
+    sidecar.on("POST", "/api/hooks/claude", {"x": 1})
+    assert cco("init", "--sidecar-url", nobody, "--on-failure", policy).exit_code == 0
+    settings = json.loads((repository / ".claude/settings.json").read_text())
+    (tmp_path / "cco").write_text(f'#!/bin/sh\nexec {sys.executable} -m cco_sidecar "$@"\n')
+    (tmp_path / "cco").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def run(event: str, command: str, **more: str) -> tuple[int, str]:
+        said = json.dumps({"hook_event_name": event, "session_id": f"s-{event}"})
+        shell = ["/bin/sh", "-c", command]
+        done = subprocess.run(shell, input=said, env={**environ, **more}, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    for event in settings["hooks"]:
+        (command,) = commands(settings, event)
+        is_denied = policy == "deny" and event == "PreToolUse"
+        code, output = run(event, command)
+        assert (code, "deny" in output) == ((0, True) if is_denied else (1, False)), event
+        assert run(event, command.replace(nobody, url)) == (0, '{"x": 1}\n'), event
+        assert run(event, command, AGENT_ID="a-1") == (0, ""), event
+        assert run(event, command, PATH="/nowhere")[0] == (2 if is_denied else 1), event

@@ -15,7 +15,7 @@ RUN = {"run_id": "run-1", "issue_id": "i", "status": "running", "workflow": "tdd
 def agent(state: str, status: str | None, **more: object) -> dict[str, Any]:
     """Make an agent of a phase."""
     usual = {"agent_id": "agent-1", "agent_type": "chief-architect", "rule": "plan", "round": 1, "attempt": 1}
-    return {**usual, "state": state, "status": status, "published": [], "error": None, **more}
+    return {**usual, "state": state, "status": status, "published": [], "error": None, "queued_because": None, **more}
 
 
 def issue(status: str, *agents: dict[str, Any], **more: object) -> dict[str, Any]:
@@ -126,13 +126,15 @@ def test_watch_on_a_terminal(sidecar: "ScriptedSidecar", cco: "Cco", monkeypatch
     monkeypatch.setattr("cco_sidecar.cli.issue_watch.is_terminal", lambda: True)
     trouble = {"phase": "", "message": "stuck", "open": True}
     sidecar.on("GET", ISSUE, issue("running", agent("running", None)))
-    state = issue("escalated", agent("failed", "failed"), agent("failed", "failed", attempt=2), escalations=[trouble])
+    waiting = agent("running", "queued", attempt=2, queued_because="no budget is left")
+    state = issue("escalated", agent("failed", "failed"), waiting, escalations=[trouble])
     sidecar.on("GET", ISSUE, state)
     found = cco("issue", "show", "i", "-w")
     assert found.exit_code == 1
     rows = [line.split() for line in found.stdout.splitlines()]
     assert ["i", "tdd", "escalated"] in rows
+    assert "… plan: chief-architect waits: no budget is left" in found.stdout
     assert ["plan", "running", "1", "chief-architect", "1", "failed", "agent-1"] in rows
-    assert ["1", "chief-architect", "2", "failed", "agent-1"] in rows
+    assert ["1", "chief-architect", "2", "queued", "agent-1"] in rows
     assert ["review", "waiting"] in rows
     assert ["!", "workflow:", "stuck"] in rows

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cco_sidecar.cli.mcp import project_of
+from cco_sidecar.cli.place import project_of
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cco, ScriptedSidecar
@@ -80,16 +80,26 @@ def test_a_person_acts_as_an_agent(sidecar: "ScriptedSidecar", cco: "Cco", monke
     monkeypatch.setenv("CCO_ISSUE", "issue-7")
     assert said(cco, PING, token=None) == [PONG]
     tokens = [one.body for one in sidecar.asked if one.path == "/api/tokens"]
-    first = {"agent_type": "chief-architect", "issue_id": "issue-7"}
-    assert tokens == [first, {**first, "agent_id": "a-1"}]
+    agent_id = tokens[0]["agent_id"]
+    assert agent_id.startswith("chief-architect-")
+    assert tokens == [{"agent_type": "chief-architect", "issue_id": "issue-7", "agent_id": agent_id}] * 2
     shown = [one.headers["authorization"] for one in sidecar.asked if one.path == "/api/mcp"]
     assert shown == ["Bearer first", "Bearer second"]
 
 
 def test_no_sidecar(cco: "Cco") -> None:
     """Each request says how to start one; the client stays connected, and can ask again."""
-    found = cco("mcp", "--sidecar-url", "http://127.0.0.1:9", "--token", "mine", text=lines(PING))
-    assert "cco daemon start" in json.loads(found.stdout)["error"]["message"]
+    for token in ("--token", "mine"), ():
+        found = cco("mcp", "--sidecar-url", "http://127.0.0.1:9", *token, text=lines(PING))
+        assert "cco daemon start" in json.loads(found.stdout)["error"]["message"]
+
+
+def test_a_token_that_is_refused_to_a_person(sidecar: "ScriptedSidecar", cco: "Cco") -> None:
+    """The answer has the sidecar's words and its error."""
+    sidecar.refuse("POST", "/api/tokens", 400, "VAL_001", "issue_id is wrong.")
+    (answer,) = said(cco, PING, token=None)
+    assert answer["error"]["message"] == "issue_id is wrong."
+    assert answer["error"]["data"]["code"] == "VAL_001"
 
 
 def test_project_of_a_directory(tmp_path: Path) -> None:

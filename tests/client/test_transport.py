@@ -299,3 +299,19 @@ def test_many_idle_are_not_kept() -> None:
         assert len(pool._idle) == transport.MOST_IDLE
         pool.close()
         assert not pool._idle
+
+
+def test_connecting_takes_no_longer_than_asked() -> None:
+    """Whoever has little time is not kept by one who takes no connection any more."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"no answer in 0\.2 s"):
+            got(Server("http", "127.0.0.1", address[1], ""), seconds=0.2)
+        assert time.monotonic() - began < 2
+        for one in waiting:
+            one.close()

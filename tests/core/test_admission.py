@@ -23,6 +23,19 @@ def test_full_queue() -> None:
     admission.reserve()
 
 
+def test_withheld() -> None:
+    """Who is withheld keeps their place in the queue, holds up nobody behind, and no time brings them in."""
+    why = {"a": "no budget"}
+    admission = Admission(5, withheld=why.get)
+    for name in "abc":
+        admission.enter(Applicant(name), "normal")
+    assert [admission.admit(0.0) for _ in range(3)] == ["b", "c", None]
+    assert (admission.why_waits("a", 0.0), admission.next_at(0.0)) == ("no budget", None)
+    why.clear()
+    assert admission.next_at(0.0) == 0.0
+    assert admission.admit(0.0) == "a"
+
+
 def test_reservations_count() -> None:
     """Those on their way into the queue count, so that many at once can't overfill it."""
     admission = Admission(1, 2)

@@ -57,6 +57,7 @@ def test_never_asked() -> None:
     assert [order.agent_id for order in house.launcher.orders] == ["a1", "a1"]
     assert house.launcher.forgotten == ["a1"]
     assert (agent(house).status, agent(house).restarts, agent(house).condition) == ("running", 1, "stalled")
+    assert agent(house).seconds_until(house.clock.seconds()) == 120.0
     assert "gone a1" not in house.steps
     wait(house, 60)
     assert house.said[-1][0] == "agent_stalled"

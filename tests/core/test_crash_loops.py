@@ -1,5 +1,6 @@
 """Crash loops: who fails at once, again and again, waits longer each time; who works is forgiven."""
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,19 @@ def test_waits() -> None:
     house.clock.advance(0.2)
     assert house.status("a5") == "running"
     assert house.agents.why_waits("a5") is None
+
+
+def test_a_budget_is_no_fault() -> None:
+    """Who had to end because a budget was used up makes no loop."""
+    house = House(places=10)
+    for number in (1, 2, 3):
+        house.spawn()
+        rows = house.agents.home("p").rows
+        rows.put(evolve(rows.get(f"a{number}"), over_budget="it is used up"))
+        fail(house, f"a{number}")
+    (agent,) = house.spawn()
+    assert isinstance(agent, Agent)
+    assert agent.status == "running"
 
 
 def test_only_its_own_kind() -> None:

@@ -7,9 +7,12 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.spending import Spending
 from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.hooks.hooks import Hooks
 from cco_sidecar.core.idempotency import Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.ledger import KeyRecord
@@ -60,6 +63,8 @@ class Desk:
             Checkpoints(house.clock, house.ledger),
             Runs(house.ledger),
             rights.messages,
+            Budgets(house.clock, house.ledger, Spending(lambda _: None)),
+            Hooks(house.clock, house.hub, rights.claims, rights.tasks, rights.messages),
         )
         self.results = Results(
             house.clock,

@@ -6,6 +6,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 from attrs import define, field
@@ -15,9 +16,14 @@ from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_lives import AgentHooks
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.agent_work import Work
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.budgets.budgets import Budgets
+from cco_sidecar.core.budgets.news import BudgetNews
+from cco_sidecar.core.budgets.spending import Spending
+from cco_sidecar.core.budgets.steward import Steward
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
 from cco_sidecar.core.events.event import SIDECAR, Event
@@ -28,9 +34,11 @@ from cco_sidecar.core.events.waiting import PollRoom
 from cco_sidecar.core.idempotency import Answered, Idempotency
 from cco_sidecar.core.issue_texts import IssueTexts
 from cco_sidecar.core.issues import Issues
-from cco_sidecar.core.ledger import Ledger
+from cco_sidecar.core.ledger import KeyRecord, Ledger
+from cco_sidecar.core.messages.messages import NewMessage
 from cco_sidecar.core.projects import Project
 from cco_sidecar.core.roster import Roster, parse_roster
+from cco_sidecar.core.tenure import Holder
 from cco_sidecar.core.token_book import Epoch, TokenBook
 from cco_sidecar.core.wheel import TimerWheel
 from cco_sidecar.core.workflows.engine import Engine
@@ -44,6 +52,7 @@ from tests.core.agents_fakes import launched
 from tests.fakes import outcome
 
 HANG_SECONDS = 6.0
+GRACE_SECONDS = 60.0
 GOOD = ("hello", "result", "news", "exit 0")
 
 
@@ -113,6 +122,8 @@ class World:
     stopped: list[str] = field(factory=list)
     agents: dict[str, Agent] = field(factory=dict)
     news: dict[str, tuple[str, ...]] = field(factory=dict)
+    usage: dict[str, dict[str, float]] = field(factory=dict)
+    """What processes printed that they have taken; it stays in their logs."""
 
     def launch(self, order: LaunchOrder, ended: Callable[[str, Ended], None]) -> "Deferred[Launched]":
         assert order.agent_id not in self.processes, "an agent was started twice"
@@ -181,6 +192,9 @@ class FlowHouse:
     project: Project = field(init=False)
     agents: Agents = field(init=False)
     engine: Engine = field(init=False)
+    steward: Steward = field(init=False)
+    messages: list[tuple[str, str]] = field(factory=list, init=False)
+    """Whom the sidecar wrote to, and what."""
 
     def __attrs_post_init__(self) -> None:
         clock = self.world.clock
@@ -195,8 +209,26 @@ class FlowHouse:
         )  # fmt: skip
         letters, keys = DeadLetters(clock, ledger, lambda: "x"), Idempotency(clock)
         none: Any = None  # nothing here has to do with webhooks, claims, tasks, checkpoints or messages
+        budgets = Budgets(clock, ledger, Spending(lambda agent: self.agents.work.usage_of(agent)))  # noqa: PLW0108
         runs, texts, book = Runs(ledger), IssueTexts(clock, ledger), TokenBook(clock, ledger, Epoch())
-        kept = (ledger, hub, issues, book, keys, letters, none, texts, none, none, none, none, runs, none)
+        kept = (
+            ledger,
+            hub,
+            issues,
+            book,
+            keys,
+            letters,
+            none,
+            texts,
+            none,
+            none,
+            none,
+            none,
+            runs,
+            none,
+            budgets,
+            none,
+        )
         self.project = Project("p", Path("/p"), *kept)
         hooks = AgentHooks(
             keep=lambda *_: succeed(None),
@@ -204,14 +236,17 @@ class FlowHouse:
             announce=self._announce,
             gone=lambda agent: None,
             log_tail=succeed,
-            last_words=lambda _: None,
+            last_words=self._last_words,
         )
-        admission = Admission(self.places, self.queue)
+        admission = Admission(self.places, self.queue, withheld=lambda agent_id: self.steward.withheld(agent_id))  # noqa: PLW0108
         loops = CrashLoops(0, 1, 1, lambda: 0.0)
         self.agents = Agents(lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops)
         for keeper in (hub, hub.subscriptions, issues, keys, letters, runs, texts, book):
             ledger.join(keeper)
-        self.agents.add_project("p", ledger)
+        self.agents.add_project("p", ledger, budgets.spending)
+        ledger.join(budgets)
+        news: Any = BudgetNews(hub, keys, self)  # type: ignore[arg-type]  # it only sends
+        self.steward = Steward(clock, self.agents, {"p": (budgets, news)}, GRACE_SECONDS)
         self.engine = Engine(
             clock, self.project, self.agents, self.roster, self._details, lambda: f"{next(self.run_ids):08x}"
         )
@@ -222,6 +257,14 @@ class FlowHouse:
         self.agents.readopt()
         self.engine.open()
         self.settle()
+
+    def send(self, new: NewMessage, sender: Holder, key: Callable[[Any], KeyRecord]) -> "Deferred[Any]":
+        """Take a message, as far as that is done here: it is kept, under its key."""
+        assert sender.agent_id == SIDECAR
+        self.messages.append((new.to, msgspec.json.decode(new.body)))
+        sent = Mock()
+        sent.record.id = f"msg-{len(self.messages)}"
+        return self.project.ledger.record("test-message", None, key(sent)).addCallback(lambda _: sent)
 
     @property
     def dead(self) -> bool:
@@ -327,12 +370,25 @@ class FlowHouse:
         order = LaunchOrder(agent.agent_id, ["true"], {}, Path("/"), agent.timeout_seconds)
         return succeed(order) if self.waiting is None else self.waiting.addCallback(lambda _: order)
 
+    def look(self) -> None:
+        """Hear what the agents have taken, and look after their budgets, as the service does every few seconds."""
+        for agent in self.agents.home("p").rows.live:
+            if agent.agent_id in self.world.usage:
+                self.agents.work.note(agent.agent_id, Work(dict(self.world.usage[agent.agent_id])))
+        self.steward.check()
+        self.settle()
+
+    def _last_words(self, agent: Agent) -> "Deferred[LastWords | None] | None":
+        usage = self.world.usage.get(agent.agent_id)
+        return None if usage is None else succeed(LastWords(dict(usage)))
+
     def _announce(self, event_type: str, agent: Agent) -> "Deferred[object]":
         told = (event for event in self.events(event_type) if event.body.publisher == SIDECAR)
         if any(agent.agent_id in event.fields().texts("agent_id") for event in told):
             return succeed(None)
         data = {"agent_id": agent.agent_id, "agent_type": agent.agent_type, "status": agent.status}
         data |= {"exit_code": agent.exit_code, "result_id": agent.result_id}  # type: ignore[dict-item]  # JSON
+        data |= {"failure": agent.failure, "reason": agent.reason} if agent.failure else {}
         raw = msgspec.Raw(msgspec.json.encode(data))
         draft = Draft(event_type, "agents", SIDECAR, agent.agent_type, agent.issue_id, raw)
         return self.project.hub.publish(draft).addCallback(lambda published: published)

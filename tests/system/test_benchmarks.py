@@ -1,6 +1,7 @@
 """The tools of the benchmarks: does the load generator count what there is, and the meter all that computes?"""
 
 import contextlib
+import json
 import shutil
 import socketserver
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import closed_loop, context_livez, context_speed, fanout, recovery
+from benchmarks import closed_loop, context_livez, context_speed, fanout, hook_command, hooks, recovery
 from benchmarks.context_tree import generate_tree
 from benchmarks.load import Load, http_request, nats_request
 from benchmarks.machine import CPUMeter
@@ -234,3 +235,19 @@ def test_speed_of_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["our_files"] == 100
     assert found["repomix_bytes"] > 50_000
     assert found["unchanged_ms"] < found["cold_ms"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_a_hook_is_a_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both contestants are answered, and the line has the ratio."""
+    hook_command.main(1)
+    told = json.loads(capsys.readouterr().out)
+    assert told["ratio"] == pytest.approx(told["our_ms"] / told["peer_ms"], rel=0.05)
+    assert told["our_p95_ms"] == told["our_ms"]
+
+
+def test_hooks(tmp_path: Path) -> None:
+    """Every hook is answered, and just the edits of what another has claimed are denied."""
+    found = hooks.ours(tmp_path, agents=3)
+    assert (len(found.seconds), found.refused) == (3 * hooks.HOOKS_EACH, 0)
+    assert found.denied == 3 * hooks.HOOKS_EACH // 5

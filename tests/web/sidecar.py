@@ -47,6 +47,7 @@ RUNNERS: dict[str, Any] = {
     "idle": {"command": [*PYTHON, "import signal; print('ready', flush=True); signal.pause()"]},
     "loud": {"command": [*PYTHON, "for n in range(300_000): print('line', n)"]},
     "failing": {"command": [*PYTHON, "raise SystemExit(3)"]},
+    "hooked": {"command": [*PYTHON, "import json, os; print(json.dumps(dict(os.environ)))", "{settings_file}"]},
     "told": {"command": [*PYTHON, "import json, os; print(json.dumps(dict(os.environ)))"]},
 }
 """Programs that agents of the tests run as."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import jwt
 import pytest
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from cco_sidecar.web.root import route_table
 from cco_sidecar.web.routing import Route
@@ -38,7 +38,13 @@ class Scene:
         self.task_id = self.own.post("/api/tasks", {**self.task(), "title": MARK}).ok(201)["id"]
         said = {"to": self.own.agent_id, "body": MARK}
         self.message_id = self.own.post("/api/messages", said).ok(201)["id"]
+        self.budget(self.issue)
         self.own.request("PUT", f"/api/agents/{self.own.agent_id}/checkpoint", {"mark": MARK}).ok()
+
+    @cached_property
+    def running(self) -> str:
+        """An agent that has a process."""
+        return str(self.architect.post("/api/agents/spawn", self.spawn("idle")).ok(201)["agent_id"])
 
     @cached_property
     def own(self) -> Client:
@@ -60,6 +66,8 @@ class Scene:
             "expired": anyone(signed(self.sidecar, issue_id=self.issue, now=LONG_AGO)),
             "revoked": revoked,
             "ended": anyone(signed(self.sidecar, issue_id=self.issue, sub=self.spawned)),
+            "hook key": anyone(self.sidecar.ground.hook_keys.make("alpha", self.running)),
+            "ended hook key": anyone(self.sidecar.ground.hook_keys.make("alpha", self.spawned)),
             "bare": self.sidecar.agent("chief-architect", self.issue, permissions=[]),
             "own": self.own,
             "other issue": self.sidecar.agent("chief-architect"),
@@ -87,6 +95,11 @@ class Scene:
         """Make a claim of the scene's agent; gives its id."""
         return str(self.own.post("/api/claims", {"resource": unique(f"name:{MARK}")}).ok(201)["id"])
 
+    def budget(self, issue: str) -> str:
+        """Set a budget of an issue; gives its id."""
+        self.sidecar.admin.request("PUT", f"/api/budgets/issue/{issue}", {"tokens": 10**9}).ok()
+        return issue
+
     def spawn(self, runner: str) -> dict[str, object]:
         return {"agent_type": "python-specialist", "issue_id": self.issue, "runner": runner}
 
@@ -105,8 +118,12 @@ class Scene:
             "replay_id": self.replay_id,
             "task_id": self.task_id,
             "message_id": self.message_id,
+            "kind": "issue",
+            "budget_id": self.issue,
             **changed,
         }
+        if route.path.endswith("<budget_id>") and route.method == "DELETE" and "budget_id" not in changed:
+            values["budget_id"] = self.budget(unique(MARK))
         if "<claim_id>" in route.path and "claim_id" not in values:
             values["claim_id"] = self.claim()  # a new one, for asking may end it
         path = route.path
@@ -131,8 +148,10 @@ class Scene:
             "/api/claims": {"resource": unique("name:scene")},
             "/api/claims/<claim_id>/renew": {},
             "/api/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+            "/api/hooks/claude": {"hook_event_name": "PostToolUse"},
             "/api/messages": {"to": self.own.agent_id, "body": "scene"},
             "/api/messages/<message_id>/ack": {},
+            "/api/budgets/<kind>/<budget_id>": {"tokens": 10**9},
             "/api/tasks": self.task(),
             "/api/tasks/claim": {"types": ["rust-specialist"], "issue": "nowhere"},
             "/api/tasks/<task_id>/checkpoint": {"fence": 10**6},
@@ -196,12 +215,19 @@ class Row:
     architect: str
     admin: str
     open: bool = False
+    hook: bool = False
 
-    def of(self, identity: str) -> str:
+    def of(self, identity: str) -> str:  # noqa: PLR0911 - a table
         if self.open:
             return self.admin
         if identity in {"nobody", "garbage"}:
             return "401 AUTH_001"
+        if "hook key" in identity and not self.hook:
+            return "401 AUTH_001"
+        if identity == "ended hook key":
+            return "401 AUTH_004"
+        if identity == "hook key":
+            return self.own
         if identity == "expired":
             return "401 AUTH_002"
         if identity in {"revoked", "ended"}:
@@ -280,10 +306,15 @@ GOLDEN: Mapping[str, Row] = {
     "POST /api/tasks/<task_id>/checkpoint": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/complete": anybody(STALE, other_project=N),
     "POST /api/tasks/<task_id>/release": anybody(STALE, other_project=N),
+    "POST /api/hooks/claude": evolve(anybody(), hook=True),
     "POST /api/messages": Row(P, "201", "201", N, "201", "201"),
     "GET /api/messages": anybody(),
     "GET /api/messages/<message_id>": Row(A, "200", A, N, A, "200"),
     "POST /api/messages/<message_id>/ack": Row(A, "200", A, N, A, A),
+    "GET /api/budgets": anybody(),
+    "GET /api/budgets/<kind>/<budget_id>": Row("200", "200", A, N, "200", "200"),
+    "PUT /api/budgets/<kind>/<budget_id>": admin_only(),
+    "DELETE /api/budgets/<kind>/<budget_id>": admin_only(),
     "GET /health": everyone(),
     "GET /livez": everyone(),
     "GET /readyz": everyone(),

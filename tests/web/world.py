@@ -10,6 +10,7 @@ import jwt
 from attrs import frozen
 
 from cco_sidecar.backends.keys import load_keys
+from cco_sidecar.core.hook_keys import HookKeys
 from cco_sidecar.core.roster import parse_roster
 from cco_sidecar.ground import Ground
 from cco_sidecar.settings import load
@@ -58,7 +59,7 @@ def _ground_in(directory: Path, most_polls: int) -> Ground:
     few["codingAgents"][0] |= {"topics": TOPICS}
     roster = parse_roster(json.dumps(few).encode(), source="few types", limits={}, limited=True)
     nowhere: Any = None  # nobody listens
-    return Ground(settings, -1, nowhere, load_keys(directory / "keys"), roster, 3001)
+    return Ground(settings, -1, nowhere, load_keys(directory / "keys"), HookKeys(bytes(32)), roster, 3001)
 
 
 def _cast_of(ground: Ground) -> Mapping[str, bytes]:

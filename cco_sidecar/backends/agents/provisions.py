@@ -31,6 +31,7 @@ from cco_sidecar.core.agent_rows import Agent
 from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.events.selection import Selection
+from cco_sidecar.core.hook_keys import HookKeys
 from cco_sidecar.core.projects import Projects
 from cco_sidecar.core.results import LIFECYCLE_TOPIC
 from cco_sidecar.core.roster import Roster
@@ -59,6 +60,8 @@ class Provisions:
     _run_directory: Path
     _url: str
     _gather: "Callable[[Agent], Deferred[bytes]]"
+    _hook_keys: HookKeys
+    _on_hook_failure: str
     _pool: ThreadPool = field(factory=lambda: ThreadPool(0, 1, name="provisions"))
     _current: dict[str, Token] = field(factory=dict)
     _with_context: set[str] = field(factory=set)
@@ -107,6 +110,7 @@ class Provisions:
             "project_root": str(project.root),
             "task": agent.task,
         }
+        agent_at = agent.project_id, agent.agent_id
         environment = agent_environment(
             os.environ,
             **values,
@@ -114,6 +118,7 @@ class Provisions:
             token=token.text,
             token_file=str(token_path(self._run_directory, agent.agent_id)),
             context_file=str(context_path(self._run_directory, agent.agent_id)),
+            hook_key=self._hook_keys.make(*agent_at) if runner.wants("settings_file") else None,
             runner_env=runner.env,
             extra=extra,
         )
@@ -132,8 +137,11 @@ class Provisions:
             path, servers = servers_path(self._run_directory, agent_id), servers_file(sys.executable)
             await self._in_thread(lambda: write_private(path, servers))
         if runner.wants("settings_file"):
-            path, settings = settings_path(self._run_directory, agent_id), settings_file()
+            path, settings = settings_path(self._run_directory, agent_id), self._claude_settings()
             await self._in_thread(lambda: write_private(path, settings))
+
+    def _claude_settings(self) -> bytes:
+        return settings_file(sys.executable, self._url, may_fail=self._on_hook_failure == "allow")
 
     def _token(self, agent: Agent) -> Token:
         kind = self._roster.get(agent.agent_type)

@@ -38,6 +38,7 @@ _OWN = frozenset(
         "JWT_TOKEN",
         "JWT_TOKEN_FILE",
         "CONTEXT_FILE",
+        "CCO_HOOK_KEY",
     ]
 )
 # What makes a loader, an interpreter or git run other code than the runner names.
@@ -180,6 +181,7 @@ def agent_environment(
     token: str,
     token_file: str,
     context_file: str,
+    hook_key: str | None,
     runner_env: Mapping[str, str],
     extra: Mapping[str, str],
 ) -> dict[str, str]:
@@ -187,6 +189,7 @@ def agent_environment(
 
     :param base: the sidecar's own; only the contract's few names are taken from it.
     :param sidecar_url: ends in ``/api``.
+    :param hook_key: for a program that has hooks; None for any other.
     :param extra: what the spawn asked for, checked by `check_extra`.
     """
     inherited = {name: base[name] for name in _INHERITED if name in base}
@@ -202,6 +205,8 @@ def agent_environment(
         "JWT_TOKEN_FILE": token_file,
         "CONTEXT_FILE": context_file,
     }
+    if hook_key is not None:
+        own["CCO_HOOK_KEY"] = hook_key
     return {**inherited, **runner_env, **extra, **own}
 
 

@@ -267,6 +267,17 @@ class Claims:
         entry = self._owned(holder, claim_id)
         return self._renew(entry, holder, ttl_seconds or entry.wish.ttl_seconds, shorten=True)
 
+    def keep_alive(self, holder: Holder) -> None:
+        """Renew what an agent holds, for it is at work: what has less than half of its time left."""
+        now = self._clock.seconds()
+        for entry in self._queue.of_agent(holder.agent_id):
+            record = entry.record
+            if record is None or not entry.is_on_disk or entry.is_ending or self._is_late(entry):
+                continue
+            if record.expires_at - now < record.ttl_seconds / 2:
+                renewed = self._renew(entry, holder, record.ttl_seconds, shorten=False)
+                renewed.addErrback(_not_renewed, entry.id)
+
     def _renew(self, entry: Entry, holder: Holder, ttl_seconds: int, shorten: bool) -> "Deferred[ClaimRecord]":
         before = entry.record
         assert before is not None
@@ -476,6 +487,11 @@ class Claims:
 
 def _restored(texts: Iterable[str]) -> tuple[Resource, ...]:
     return tuple(resource(text, "/") for text in texts)
+
+
+def _not_renewed(failure: Failure, claim_id: str) -> None:
+    failure.trap(Refusal)
+    _log.warn("the claim {id} is not renewed: {why}", id=claim_id, why=failure.getErrorMessage())
 
 
 def _unforeseen(failure: Failure) -> None:

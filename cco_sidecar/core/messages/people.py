@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import msgspec
 from attrs import define, field
 
+from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.identifiers import identifier
 from cco_sidecar.core.ledger import Ledger, Record
 from cco_sidecar.core.tenure import Holder, Tenure
@@ -39,7 +40,7 @@ class People:
 
     def meet(self, holder: Holder) -> None:
         """Take note of an agent that has a token."""
-        if holder.agent_id == ADMIN or self._met.get(holder.agent_id) == holder:
+        if holder.agent_id in {ADMIN, SIDECAR} or self._met.get(holder.agent_id) == holder:
             return
         if self._find_started(holder.agent_id) is None:
             self._keep(holder)

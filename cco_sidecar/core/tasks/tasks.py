@@ -269,6 +269,15 @@ class Tasks:
         renewed = msgspec.structs.replace(lease, holder=own, lease_seconds=length, expires_at=ends)
         return self._become(task, msgspec.structs.replace(task.state, lease=renewed))
 
+    def keep_alive(self, holder: Holder) -> None:
+        """Let an agent's leases begin anew, for it is at work; only those with less than half of their time left."""
+        now = self._clock.seconds()
+        for task in self._board.leased_by(holder.agent_id):
+            lease = task.state.lease
+            if lease is not None and not task.is_busy and 0 < lease.expires_at - now < lease.lease_seconds / 2:
+                renewed = self.checkpoint(holder, task.id, lease.fence, None, None)
+                renewed.addErrback(_not_renewed, task.id)
+
     def complete(self, holder: Holder, task_id: str, fence: int, result: msgspec.Raw) -> "Deferred[Task]":
         """Fire with the task when that it is done is on disk; saying so twice is no mistake.
 
@@ -541,6 +550,11 @@ class Tasks:
             yield "task_state", task.state
             if task.checkpoint is not None:
                 yield "task_checkpoint", task.checkpoint
+
+
+def _not_renewed(failure: Failure, task_id: str) -> None:
+    failure.trap(Refusal)
+    _log.warn("the lease of {id} is not renewed: {why}", id=task_id, why=failure.getErrorMessage())
 
 
 def _unforeseen(failure: Failure) -> None:

@@ -98,14 +98,16 @@ def after_end(run: Run, workflow: Workflow, ending: Ending, details: str, at: fl
         turn.add(Settled(attempt.agent_id, completed=True, error=oddity(attempt, ending)))
         return tuple(turn.effects)
     error = f"{reason}\n{details}".strip()
-    turn.add(Settled(attempt.agent_id, completed=False, error=error))
+    # Whom a budget has ended did not fail: the next one waits until there is a budget again.
+    turn.add(Settled(attempt.agent_id, completed=False, error=error, excused=bool(ending.over_budget)))
     firing = run.firings[attempt.firing]
     rule = workflow.rule(firing.rule)
-    tries = 1 + (0 if rule is None else rule.retries)
-    if attempt.number < tries and len(run.attempts) < MOST_AGENTS:
+    retries = 0 if rule is None else rule.retries
+    failures = turn.run.failures(attempt)
+    if failures <= retries and len(run.attempts) < MOST_AGENTS:
         turn.add(Retried(attempt.agent_id))
     else:
-        what = f"{attempt.agent_type} failed {_times(attempt.number)}; the last time {error}"
+        what = f"{attempt.agent_type} failed {_times(failures)}; the last time {error}"
         turn.escalate(Escalated("failed", firing.rule, firing.phase, what[:MOST_ERROR], attempt.agent_id))
     return tuple(turn.effects)
 

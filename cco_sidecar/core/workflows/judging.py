@@ -3,7 +3,7 @@
 import msgspec
 from attrs import frozen
 
-from cco_sidecar.core.agent_rows import COMPLETED, KILLED, LOST, Agent
+from cco_sidecar.core.agent_rows import BUDGET, COMPLETED, KILLED, LOST, Agent
 from cco_sidecar.core.events.event import SIDECAR, Event
 from cco_sidecar.core.workflows.definition import Workflow, is_bad_news
 from cco_sidecar.core.workflows.run import Attempt, Run
@@ -13,18 +13,19 @@ ENDINGS = frozenset({"agent_completed", "agent_failed"})
 
 @frozen
 class Ending:
-    """How an agent's process ended."""
+    """How an agent's process ended; ``over_budget`` names the budget that it was told to end for."""
 
     agent_id: str
     status: str
     exit_code: int | None
     timed_out: bool = False
     result_id: str | None = None
+    over_budget: str = ""
 
     @classmethod
     def of(cls, agent: Agent) -> "Ending":
         """Take it from the registry."""
-        return cls(agent.agent_id, agent.status, agent.exit_code, agent.timed_out, agent.result_id)
+        return cls(agent.agent_id, agent.status, agent.exit_code, agent.timed_out, agent.result_id, agent.over_budget)
 
 
 class _EndingData(msgspec.Struct):
@@ -32,6 +33,8 @@ class _EndingData(msgspec.Struct):
     status: str
     exit_code: int | None = None
     result_id: str | None = None
+    failure: str = ""
+    reason: str = ""
 
 
 def ending_of(run: Run, event: Event) -> Ending | None:
@@ -45,7 +48,8 @@ def ending_of(run: Run, event: Event) -> Ending | None:
     attempt = run.attempt(data.agent_id)
     if attempt is None or attempt not in run.live:
         return None
-    return Ending(data.agent_id, data.status, data.exit_code, result_id=data.result_id)
+    over_budget = data.reason if data.failure == BUDGET else ""
+    return Ending(data.agent_id, data.status, data.exit_code, result_id=data.result_id, over_budget=over_budget)
 
 
 def failure(workflow: Workflow, attempt: Attempt, ending: Ending) -> str:
@@ -57,6 +61,11 @@ def failure(workflow: Workflow, attempt: Attempt, ending: Ending) -> str:
     """
     if attempt.counted:
         return ""
+    reason = _shortcoming(workflow, attempt, ending)
+    return f"it had to end: {ending.over_budget}" if reason and ending.over_budget else reason
+
+
+def _shortcoming(workflow: Workflow, attempt: Attempt, ending: Ending) -> str:
     if ending.status != COMPLETED:
         return how_it_ended(ending)
     if attempt.result_id is None and ending.result_id is None:

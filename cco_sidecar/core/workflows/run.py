@@ -39,7 +39,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     ``state`` is ``running`` (from the record on, before the process), ``completed``, ``failed`` or ``stopped``;
     ``error`` says why it failed, or what was odd. ``news`` are the events that it published; ``counted`` says that a
-    rule took one.
+    rule took one. ``excused`` is one that failed of no fault of its own: a budget was used up.
     """
 
     agent_id: str
@@ -53,6 +53,7 @@ class Attempt(msgspec.Struct, frozen=True):
     counted: bool = False
     result_id: str | None = None
     result_status: str = ""
+    excused: bool = False
 
 
 class Escalation(msgspec.Struct, frozen=True):
@@ -105,6 +106,10 @@ class Run(msgspec.Struct, frozen=True):
     def tries(self, attempt: Attempt) -> Sequence[Attempt]:
         """Give all attempts at the same place."""
         return [it for it in self.attempts if (it.firing, it.index) == (attempt.firing, attempt.index)]
+
+    def failures(self, attempt: Attempt) -> int:
+        """Say how often the same has failed by its own fault, up to and with that attempt."""
+        return sum(it.state == "failed" and not it.excused for it in self.tries(attempt)[: attempt.number])
 
     def rounds(self, rule: str) -> int:
         """Say how often a rule has fired."""
@@ -166,6 +171,7 @@ class Settled(msgspec.Struct, frozen=True, tag=True):
     agent_id: str
     completed: bool
     error: str = ""
+    excused: bool = False
 
 
 class Retried(msgspec.Struct, frozen=True, tag=True):
@@ -284,7 +290,8 @@ def _of_agent(run: Run, effect: Heard | Reported | Settled | Retried) -> Run:
     elif isinstance(effect, Reported):
         changed = replace(attempt, result_id=effect.result_id, result_status=effect.status)
     else:
-        changed = replace(attempt, state="completed" if effect.completed else "failed", error=effect.error[:MOST_ERROR])
+        state = "completed" if effect.completed else "failed"
+        changed = replace(attempt, state=state, error=effect.error[:MOST_ERROR], excused=effect.excused)
     return replace(run, attempts=tuple(changed if it is attempt else it for it in run.attempts))
 
 

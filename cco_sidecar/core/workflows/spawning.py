@@ -142,8 +142,9 @@ def _task(run: Run, rule: Rule, attempt: Attempt) -> str:
     if attempt.number == 1:
         return task
     before = run.tries(attempt)[attempt.number - 2]
+    number = 1 + run.failures(before)
     # First, for what does not fit is cut at the end.
     return (
-        f"This is try {attempt.number} of {1 + rule.retries}. The agent before you, {before.agent_id}, failed: "
+        f"This is try {number} of {1 + rule.retries}. The agent before you, {before.agent_id}, failed: "
         f"{before.error}\n\nYour task: {task}"
     )
