@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from cco_sidecar import runfile
 from cco_sidecar.access_log import AccessLog, access_log
 from cco_sidecar.backends.listening import is_loopback, listen
-from cco_sidecar.composition import Composition, ProjectLog
+from cco_sidecar.composition.projects import ProjectLog
+from cco_sidecar.composition.sidecar import Composition
 from cco_sidecar.core.agent_rows import LIVE
 from cco_sidecar.core.agents import GRACE_SECONDS
 from cco_sidecar.core.tokens import ADMIN_SECONDS
@@ -60,21 +61,21 @@ class SidecarService(MultiService):
         sys.setswitchinterval(SWITCH_SECONDS)
         _raise_file_limit()
         parts = self.parts
-        self._begin(parts.audit, parts.workers)
-        globalLogPublisher.addObserver(parts.audit)
-        self._at_end(lambda: globalLogPublisher.removeObserver(parts.audit))
-        parts.webhook_keys.load()
-        parts.account_names.open()
+        self._begin(parts.base.audit, parts.base.workers)
+        globalLogPublisher.addObserver(parts.base.audit)
+        self._at_end(lambda: globalLogPublisher.removeObserver(parts.base.audit))
+        parts.base.webhook_keys.load()
+        parts.fleet.account_names.open()
         for log in parts.logs:
             self._recover(log)
         # After the logs, and so ended before them: a result that is being stored still publishes its event.
-        self._begin(parts.store, parts.gatherer, parts.launcher)
-        parts.provisions.start()
-        self._at_end(parts.provisions.stop)
-        self._repeat(parts.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
-        parts.measurements.start()
-        self._at_end(parts.measurements.stop)
-        self._at_end(parts.accounts.finish)
+        self._begin(parts.base.store, parts.base.gatherer, parts.base.launcher)
+        parts.fleet.provisions.start()
+        self._at_end(parts.fleet.provisions.stop)
+        self._repeat(parts.fleet.provisions.renew_all, max(0.2, min(20.0, self._settings.tokens.ttl_seconds / 20)))
+        parts.base.measurements.start()
+        self._at_end(parts.base.measurements.stop)
+        self._at_end(parts.base.answers.finish)
         self._repeat(self._evict, EVICT_SECONDS)
         self._repeat(self._rotate, ROTATE_SECONDS)
         started = Deferred.fromCoroutine(self._go())
@@ -124,18 +125,20 @@ class SidecarService(MultiService):
 
     async def _go(self) -> None:
         live = [
-            agent for log in self.parts.logs for agent in self.parts.agents.listing(log.project.id, limit=1_000_000)
+            agent
+            for log in self.parts.logs
+            for agent in self.parts.fleet.agents.listing(log.project.id, limit=1_000_000)
         ]
         for agent in live:
             if agent.status in LIVE and not agent.is_ending:
-                await self.parts.provisions.renew(agent)
+                await self.parts.fleet.provisions.renew(agent)
         self._at_end(self._leave_agents)
-        await self.parts.agents.readopt()
-        self.parts.launcher.tidy()
-        await self.parts.watch_work()
-        self._repeat(self.parts.watch_work, WORK_SECONDS)
-        self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
-        self._repeat(self.parts.account_watch.check, ACCOUNT_SECONDS)
+        await self.parts.fleet.agents.readopt()
+        self.parts.base.launcher.tidy()
+        await self.parts.fleet.watch_work()
+        self._repeat(self.parts.fleet.watch_work, WORK_SECONDS)
+        self._repeat(self.parts.fleet.care.check, _look_seconds(self._settings.agents))
+        self._repeat(self.parts.fleet.account_watch.check, ACCOUNT_SECONDS)
         for engine in self.parts.engines.values():
             engine.open()
             self._at_end(engine.close)
@@ -144,7 +147,7 @@ class SidecarService(MultiService):
         self._repeat(self.parts.rotation.drop_ended, ROTATE_SECONDS)
         listener = self._ground.listener
         listen(listener, self._settings.host)
-        port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.parts.site)
+        port = self._reactor.adoptStreamPort(listener.fileno(), listener.family, self.parts.web.site)
         self._at_end(lambda: self._hang_up(port))
         listener.close()
         settings = self._settings
@@ -218,26 +221,26 @@ class SidecarService(MultiService):
     async def _hang_up(self, port: Any) -> None:
         """Take no more connections, answer every parked poll, and let go of everybody."""
         await maybeDeferred(port.stopListening)
-        self.parts.site.drain()
+        self.parts.web.site.drain()
         for log in self.parts.logs:
             log.project.drain()
         await self._drained()
 
     async def _leave_agents(self) -> None:
         if self._settings.agents.on_shutdown == "stop":
-            stopped = self.parts.agents.stop_all(GRACE_SECONDS)
+            stopped = self.parts.fleet.agents.stop_all(GRACE_SECONDS)
             # Longer we do not stay: their supervisors carry it on, and KILL what is left after the grace.
             stopped.addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
             await stopped
-        self.parts.agents.close()
+        self.parts.fleet.agents.close()
 
     async def _drained(self) -> None:
         """Wait until every connection is done with its answers, or time is up."""
         ends = self._reactor.seconds() + DRAIN_SECONDS
-        while self.parts.site.connections and self._reactor.seconds() < ends:
+        while self.parts.web.site.connections and self._reactor.seconds() < ends:
             await deferLater(self._reactor, 0.02)
-            self.parts.site.drain()
-        for connection in list(self.parts.site.connections):
+            self.parts.web.site.drain()
+        for connection in list(self.parts.web.site.connections):
             connection.cut_off()
 
 

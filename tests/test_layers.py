@@ -15,7 +15,8 @@ MODULES = {
     ".".join((PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-COMPOSERS = {f"{PACKAGE}.composition", f"{PACKAGE}.service", f"{PACKAGE}.tap"}
+COMPOSERS = {f"{PACKAGE}.service", f"{PACKAGE}.tap"}
+COMPOSERS |= {name for name in MODULES if name.startswith(f"{PACKAGE}.composition.")}
 CORE_THIRD_PARTY = (
     "attr",
     "attrs",

@@ -21,9 +21,9 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from cco_sidecar import composition
 from cco_sidecar.access_log import AccessLog, Entry
-from cco_sidecar.composition import Composition
+from cco_sidecar.composition import ids, projects
+from cco_sidecar.composition.sidecar import Composition
 from cco_sidecar.core.agent_rows import KILLED, Agent
 from cco_sidecar.core.ledger import encode
 from cco_sidecar.errors import StorageFull, TokenRevoked
@@ -179,9 +179,10 @@ class House:
             journals.append(MemoryJournal())
             return journals[-1]
 
-        counted: Any = {"FileJournal": journal, "new_id": numbered(), "request_ids": lambda: numbered("made-")}
+        counted: Any = {"new_id": numbered(), "request_ids": lambda: numbered("made-")}
+        from_memory = mock.patch.object(projects, "FileJournal", journal)
         # The OpenAPI document takes half of the time of building, and nobody asks for it here.
-        with mock.patch.multiple(composition, **counted), mock.patch.object(OpenAPI, "of"):
+        with mock.patch.multiple(ids, **counted), from_memory, mock.patch.object(OpenAPI, "of"):
             parts = Composition(clock, ground, lambda: True, book)
             for log in parts.logs:
                 log.project.hub.open()
@@ -212,18 +213,18 @@ class House:
                     self._bury(agent)
                     self.parts.logs[0].project.hub.end_agent(agent, TokenRevoked("The agent has ended."))
                 case Drain():
-                    self.parts.site.drain()
+                    self.parts.web.site.drain()
                     for log in self.parts.logs:
                         log.project.hub.drain()
             self._settle()
-            self.parts.accounts.finish()
+            self.parts.base.answers.finish()
 
     def _send(self, number: int, pieces: Iterable[bytes]) -> None:
         pipe = self.pipes.get(number)
         if pipe is None or pipe.ended or pipe.peer_has_closed:
             if pipe is not None:
                 pipe.end(ConnectionLost)
-            pipe = self.pipes[number] = Pipe(self.parts.site.buildProtocol(None))
+            pipe = self.pipes[number] = Pipe(self.parts.web.site.buildProtocol(None))
         for piece in pieces:
             pipe.arriving.append(piece)
             self._settle()
@@ -277,11 +278,11 @@ class House:
         audited, self._audited = self._audited, []
         return {
             **{f"pipe {number}": _of_pipe(pipe) for number, pipe in self.pipes.items()},
-            "connections": len(self.parts.site.connections),
-            "parked": (self.parts.polls.used, [len(hub.waiters) for hub in hubs]),
+            "connections": len(self.parts.web.site.connections),
+            "parked": (self.parts.base.polls.used, [len(hub.waiters) for hub in hubs]),
             "events": [(hub.sequence, len(hub.ring), hub.oldest_cursor) for hub in hubs],
             "counts": [(hub.published_total, hub.delivered_total) for hub in hubs],
-            "deliveries": (self.parts.measurements.deliveries.count, self.parts.measurements.deliveries.sum),
+            "deliveries": (self.parts.base.measurements.deliveries.count, self.parts.base.measurements.deliveries.sum),
             "positions": [list(hub.subscriptions.snapshot()) for hub in hubs],
             "written": [self._new_records(number) for number in range(len(self.journals))],
             # In what order answers are accounted for that were given at once is of no matter.
@@ -296,10 +297,10 @@ class House:
 
     def metrics(self) -> list[tuple[object, ...]]:
         """Give what is counted by route and status."""
-        self.parts.accounts.finish()
+        self.parts.base.answers.finish()
         return sorted(
             (sample.name, *sorted(sample.labels.items()), sample.value)
-            for metric in self.parts.measurements.collect()
+            for metric in self.parts.base.measurements.collect()
             for sample in metric.samples
             if "lag" not in sample.name
         )

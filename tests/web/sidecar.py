@@ -393,7 +393,7 @@ class Sidecar:
 
     def until_parked(self, many: int) -> None:
         """Wait until exactly so many polls are parked."""
-        room = self.service.parts.polls
+        room = self.service.parts.base.polls
         until(lambda: room.used == many, f"{many} parked polls, not {room.used}")
 
     def stop(self) -> None:

@@ -25,7 +25,7 @@ def publish(agent: Client, *which: int, topic: str = "work") -> None:
 
 def quiet(sidecar: Sidecar) -> None:
     """Wait until every connection has ended, each with its verdict."""
-    until(lambda: not sidecar.service.parts.site.connections, "all connections ended")
+    until(lambda: not sidecar.service.parts.web.site.connections, "all connections ended")
 
 
 def test_loop_on_one_connection(sidecar: Sidecar) -> None:

@@ -55,7 +55,7 @@ def test_task_of_an_agent(sidecar: Sidecar) -> None:
     """An agent that is given no task has the issue's text as its task; without that, its role."""
     issue = unique("issue")
     spawn = {"agent_type": "python-specialist", "issue_id": issue, "runner": "idle"}
-    agents = sidecar.service.parts.agents
+    agents = sidecar.service.parts.fleet.agents
 
     def task(**more: object) -> str:
         agent_id = sidecar.admin.post("/api/agents/spawn", {**spawn, **more}).ok(201)["agent_id"]
@@ -194,7 +194,7 @@ def test_a_retry_is_told_why(start: Callable[..., Sidecar]) -> None:
     sidecar = start(agents={"runners": {"crashing": {"command": [*PYTHON, program]}}})
     sidecar.admin.post("/api/issues/issue-1/start", {"workflow": "tdd", "runner": "crashing", "task": "Mend"}).ok(201)
     first, second = ended(sidecar.admin, "issue-1")["phases"][0]["agents"]
-    task = sidecar.inside(lambda: sidecar.service.parts.agents.task_of("alpha", second["agent_id"]))
+    task = sidecar.inside(lambda: sidecar.service.parts.fleet.agents.task_of("alpha", second["agent_id"]))
     assert task.startswith("This is try 2 of 2. Your task: ")
     assert f"The agent before you, {first['agent_id']}, failed: it ended with exit code 7" in task
     assert "no tests in shop.py, [REDACTED:" in task

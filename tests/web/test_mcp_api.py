@@ -195,16 +195,16 @@ def test_a_long_wait_gives_signs_of_life(sidecar: Sidecar, monkeypatch: pytest.M
 def test_hanging_up_frees_the_wait(sidecar: Sidecar) -> None:
     """A client that goes away leaves no poll behind, on a stream or not."""
     agent = sidecar.agent()
-    before = sidecar.service.parts.polls.used
+    before = sidecar.service.parts.base.polls.used
     for accept in ("application/json", "text/event-stream"):
         params = {"name": "wait_for_event", "arguments": {"event_type": unique("never"), "timeout": 60_000}}
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         headers = {"Authorization": f"Bearer {agent.token}", "Content-Type": "application/json", "Accept": accept}
         connection = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=10)
         connection.request("POST", "/api/mcp", body, headers)
-        until(lambda: sidecar.service.parts.polls.used == before + 1, "that the wait is parked")
+        until(lambda: sidecar.service.parts.base.polls.used == before + 1, "that the wait is parked")
         connection.close()
-        until(lambda: sidecar.service.parts.polls.used == before, "that its place is free")
+        until(lambda: sidecar.service.parts.base.polls.used == before, "that its place is free")
 
 
 def test_work(sidecar: Sidecar) -> None:
@@ -299,9 +299,9 @@ def test_headers_of_the_message_are_not_the_tools(sidecar: Sidecar) -> None:
 def test_a_token_that_ends_ends_the_wait(sidecar: Sidecar) -> None:
     """Whoever waits under a token that is revoked is told, at once."""
     agent = sidecar.agent()
-    before = sidecar.service.parts.polls.used
+    before = sidecar.service.parts.base.polls.used
     waiting = sidecar.later(failed, agent, "wait_for_event", event_type=unique("never"), timeout=9000)
-    until(lambda: sidecar.service.parts.polls.used == before + 1, "that the wait is parked")
+    until(lambda: sidecar.service.parts.base.polls.used == before + 1, "that the wait is parked")
     jti = jwt.decode(str(agent.token), options={"verify_signature": False})["jti"]
     began = time.monotonic()
     sidecar.admin.delete(f"/api/tokens/{jti}").ok()

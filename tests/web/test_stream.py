@@ -196,7 +196,7 @@ def test_slow_reader(sidecar: Sidecar) -> None:
                 agent.publish("count", n=n, text="x" * 500_000)
                 assert stream.numbers(1) == [n]
             sidecar.until_parked(1)
-        until(lambda: not sidecar.service.parts.site.connections, "the slow connection is cut off")
+        until(lambda: not sidecar.service.parts.web.site.connections, "the slow connection is cut off")
 
 
 def test_late_reader(sidecar: Sidecar) -> None:

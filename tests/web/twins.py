@@ -54,10 +54,10 @@ class Twins:
 
     def __attrs_post_init__(self) -> None:
         self.fast, self.slow = House.on(self.world.ground), House.on(self.world.ground)
-        path = self.fast.parts.site.fast_path
+        path = self.fast.parts.web.site.fast_path
         assert path is not None
-        self.fast.parts.site.fast_path = self.counting = Counting(path)
-        self.slow.parts.site.fast_path = None
+        self.fast.parts.web.site.fast_path = self.counting = Counting(path)
+        self.slow.parts.web.site.fast_path = None
 
     def do(self, step: Step) -> None:
         """Do the same to both.
@@ -94,7 +94,7 @@ class Twins:
             self.do(HangUp(number))
         self.do(Pass(400.0))
         for house in (self.fast, self.slow):
-            assert (house.parts.polls.used, len(house.parts.site.connections)) == (0, 0)
+            assert (house.parts.base.polls.used, len(house.parts.web.site.connections)) == (0, 0)
         return Run(self.requests, self.counting.taken)
 
 
