@@ -17,8 +17,8 @@ help: ## print this
 demo: $(VENV)/.installed ## see it all work in a minute: no model, no network
 	@$(BIN)/cco demo
 
-test: $(VENV)/.installed-test ## run the tests, a file on each core
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+test: $(VENV)/.installed-test ## run the tests, several files at a time
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-lint ## check style, and that the change log can be made
 	$(BIN)/ruff check .

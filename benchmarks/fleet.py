@@ -97,11 +97,12 @@ class Fleet:
         connection = Connection(self._port, token)
         await connection.open()
         await asyncio.sleep(number * PAUSE_SECONDS / PUBLISHERS)
-        for _ in range(EVENTS_EACH):
+        for turn in range(EVENTS_EACH):
+            if turn:
+                await asyncio.sleep(PAUSE_SECONDS)
             body = json.dumps({"topic": "t", "data": {"at": time.perf_counter()}}).encode()
             status, _answer = await connection.call("POST", "/api/events/beat", body)
             self.refused += status != 202
-            await asyncio.sleep(PAUSE_SECONDS)
         connection.close()
 
     async def _context(self, kind: str, token: str) -> None:

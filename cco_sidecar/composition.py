@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from cco_sidecar.access_log import AccessLog, Entry
+from cco_sidecar.backends.agents.accounts import AccountNames
 from cco_sidecar.backends.agents.hearing import Hearing
 from cco_sidecar.backends.agents.launcher import AgentLauncher
 from cco_sidecar.backends.agents.legible import legible
@@ -33,12 +34,15 @@ from cco_sidecar.backends.webhooks.keys import WebhookKeyFiles
 from cco_sidecar.backends.webhooks.lookup import NameLookup
 from cco_sidecar.backends.webhooks.sender import WebhookSender
 from cco_sidecar.backends.writer_process import WriterProcess
+from cco_sidecar.core.account_watch import AccountWatch
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_care import AgentCare, Patience
 from cco_sidecar.core.agent_lives import AgentHooks
+from cco_sidecar.core.agent_parking import ParkingLimits
 from cco_sidecar.core.agent_rows import RUNNING, Agent
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.breaker import Breakers, Waits
 from cco_sidecar.core.budgets.budgets import Budgets
 from cco_sidecar.core.budgets.news import BudgetNews
 from cco_sidecar.core.budgets.spending import Spending
@@ -47,7 +51,7 @@ from cco_sidecar.core.checkpoints import Checkpoints
 from cco_sidecar.core.claims.claims import Claims
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.dead_letters import DeadLetters
-from cco_sidecar.core.events.hub import EventHub
+from cco_sidecar.core.events.hub import Draft, EventHub
 from cco_sidecar.core.events.ring import Ring
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.events.waiting import PollRoom
@@ -101,6 +105,7 @@ from cco_sidecar.web.keys import KeysAPI
 from cco_sidecar.web.mcp.api import MCPAPI
 from cco_sidecar.web.measurements import Measurements
 from cco_sidecar.web.messages import MessagesAPI
+from cco_sidecar.web.model_accounts import ModelAccountsAPI
 from cco_sidecar.web.openapi import OpenAPI
 from cco_sidecar.web.replays import ReplaysAPI
 from cco_sidecar.web.request import SidecarRequest
@@ -204,6 +209,7 @@ class Composition:
             epoch=self.epoch,
         )
         self.runners = {**packaged_runners(), **_configured_runners(settings)}
+        self.account_names = AccountNames(self.runners, os.environ, settings.home / "account-key")
         self.provisions = Provisions(
             reactor,
             reactor,
@@ -246,10 +252,18 @@ class Composition:
             gone=self.provisions.gone,
             log_tail=self._log_tail,
             last_words=self.hearing.last_words,
+            account_of=self.account_names.of,
         )
         loops = CrashLoops(
             asked.crash_loop_failures, asked.first_backoff_seconds, asked.most_backoff_seconds, random.random
         )
+        waits = self._settings.breaker
+        breakers = Breakers(
+            reactor,
+            Waits(waits.first_wait_seconds, waits.most_wait_seconds, waits.login_wait_seconds, waits.resume_per_minute),
+            random.random,
+        )
+        breakers.keep_in(self.projects.default.ledger)
         caps = {"project": asked.max_per_project, "type": asked.max_per_type, "parent": asked.max_per_parent}
         self.agents = Agents(
             self.epoch.turn,
@@ -261,11 +275,14 @@ class Composition:
                 caps=caps,
                 per_minute=asked.max_starts_per_minute,
                 held_until=loops.held_until,
+                breakers=breakers,
                 withheld=lambda agent_id: self.steward.withheld(agent_id),  # noqa: PLW0108 - there is none yet
             ),
             hooks,
             self.signs,
             loops,
+            breakers,
+            ParkingLimits(waits.max_parkings, waits.max_parked_seconds),
             asked.max_depth,
         )
         self.care = AgentCare(
@@ -277,6 +294,7 @@ class Composition:
         )
         books = {log.project.id: (log.project.budgets, _news_of(log.project)) for log in self.logs}
         self.steward = Steward(reactor, self.agents, books, asked.budget_grace_seconds)
+        self.account_watch = AccountWatch(reactor, self.agents, self.hearing.is_answered, self._publish_in)
 
     def watch_work(self) -> "Deferred[None]":
         """Hear what the running agents have taken, and keep their budgets; fires when that is done."""
@@ -292,6 +310,12 @@ class Composition:
             if not heard.is_behind:
                 break
         self.steward.check()
+
+    def _publish_in(self, project_id: str, draft: Draft) -> "Deferred[object]":
+        project = self.projects.find(project_id)
+        if project is None:
+            return succeed(None)  # it is not configured any more
+        return project.hub.publish(draft).addCallback(lambda published: published)
 
     def write_admin_token(self) -> "Deferred[None]":
         """Replace the file that has the admin's token."""
@@ -479,6 +503,7 @@ class Composition:
         events = EventsAPI(reactor, self.tokens, roster)
         briefings = Briefings(reactor, self.agents, self.store)
         apis = APIs(
+            accounts=ModelAccountsAPI(self.account_watch),
             agents=AgentsAPI(
                 reactor,
                 self.agents,
@@ -583,6 +608,7 @@ def _configured_runners(settings: Settings) -> dict[str, Any]:
             "env": dict(runner.env),
             "first_request_seconds": runner.first_request_seconds,
             "output": runner.output,
+            "resume": list(runner.resume or ()),
         }
         for name, runner in settings.agents.runners.items()
     }

@@ -33,6 +33,7 @@ DRAIN_SECONDS = 1.5
 LEAVE_SECONDS = 1.5
 STOP_SECONDS = 4.5
 EVICT_SECONDS = 30.0
+ACCOUNT_SECONDS = 2.0
 ROTATE_SECONDS = 600.0
 WORK_SECONDS = 2.0
 """How often running agents' output is read."""
@@ -63,6 +64,7 @@ class SidecarService(MultiService):
         globalLogPublisher.addObserver(parts.audit)
         self._at_end(lambda: globalLogPublisher.removeObserver(parts.audit))
         parts.webhook_keys.load()
+        parts.account_names.open()
         for log in parts.logs:
             self._recover(log)
         # After the logs, and so ended before them: a result that is being stored still publishes its event.
@@ -101,7 +103,7 @@ class SidecarService(MultiService):
         self._at_end(stop)
 
     def _recover(self, log: ProjectLog) -> None:
-        recovery = log.journal.recover(log.project.ledger.restore)
+        recovery = log.journal.recover(log.project.ledger.restore, log.project.ledger.lasts)
         log.journal.open()
         self._at_end(log.journal.close)
         log.project.hub.open(recovery.most_lost)
@@ -133,6 +135,7 @@ class SidecarService(MultiService):
         await self.parts.watch_work()
         self._repeat(self.parts.watch_work, WORK_SECONDS)
         self._repeat(self.parts.care.check, _look_seconds(self._settings.agents))
+        self._repeat(self.parts.account_watch.check, ACCOUNT_SECONDS)
         for engine in self.parts.engines.values():
             engine.open()
             self._at_end(engine.close)

@@ -198,6 +198,8 @@ class Runner:
     """Until an agent's first request, 0 for ever; None as `AgentSettings` has it."""
     output: str = "text"
     """``stream-json`` is Claude Code's, which says what the work took and what came of it."""
+    resume: Sequence[str] | None = None
+    """The argument list that goes on with a conversation; None where none can."""
 
 
 @frozen
@@ -272,7 +274,7 @@ def runners(given: Given) -> Mapping[str, Runner]:
         if not is_identifier(name):
             raise SettingsError(f"{given.named} has {shown(name)}, which cannot be the name of a runner.")
         part = given.part(name, value)
-        fields = known_keys(part, ("command", "env", "first_request_seconds", "output"))
+        fields = known_keys(part, ("command", "env", "first_request_seconds", "output", "resume"))
         named_command = part.part("command", fields.get("command"))
         command = list_of(_word, "a list: the program and its arguments")(named_command)
         if not command or not command[0]:
@@ -281,5 +283,9 @@ def runners(given: Given) -> Mapping[str, Runner]:
         if patience is not None:
             patience = whole(0)(part.part("first_request_seconds", patience))
         output = one_of("text", "stream-json")(part.part("output", fields.get("output", "text")))
-        found[name] = Runner(command, _environment(part.part("env", fields.get("env", {}))), patience, output)
+        resume = fields.get("resume")
+        if resume is not None:
+            resume = list_of(_word, "a list: the program and its arguments")(part.part("resume", resume))
+        environment = _environment(part.part("env", fields.get("env", {})))
+        found[name] = Runner(command, environment, patience, output, resume)
     return found

@@ -78,6 +78,12 @@ OPTIONS: Sequence[Option] = (
     Option("agents.loop_requests", "agents.loop_requests", whole(0), 100),
     Option("agents.budget_grace_seconds", "agents.budget_grace_seconds", whole(0, 3600), 60),
     Option("agents.limits", "agents.limits", resource_limits, {}),
+    Option("breaker.first_wait_seconds", "breaker.first_wait_seconds", whole(1, 86400), 30),
+    Option("breaker.most_wait_seconds", "breaker.most_wait_seconds", whole(1, 86400), 300),
+    Option("breaker.login_wait_seconds", "breaker.login_wait_seconds", whole(1, 86400), 600),
+    Option("breaker.resume_per_minute", "breaker.resume_per_minute", whole(0), 60),
+    Option("breaker.max_parkings", "breaker.max_parkings", whole(0), 200),
+    Option("breaker.max_parked_seconds", "breaker.max_parked_seconds", whole(0), 259200),
     Option("hooks.on_failure", "hooks.on_failure", one_of("allow", "deny"), "allow"),
     Option(
         "webhooks.allowed_networks",
@@ -146,6 +152,21 @@ class AgentSettings:
 
 
 @frozen
+class BreakerSettings:
+    """How an account that is of no use is tried again, and how long its agents wait for that.
+
+    docs/configuration.md says what each means.
+    """
+
+    first_wait_seconds: int
+    most_wait_seconds: int
+    login_wait_seconds: int
+    resume_per_minute: int
+    max_parkings: int
+    max_parked_seconds: int
+
+
+@frozen
 class HookSettings:
     """What comes of an edit that the sidecar could not be asked about."""
 
@@ -184,6 +205,7 @@ class Settings:
     rate_limits: RateLimits
     events: EventSettings
     agents: AgentSettings
+    breaker: BreakerSettings
     hooks: HookSettings
     webhooks: WebhookSettings
     config: Path

@@ -59,13 +59,14 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from cco_sidecar.ground import StartError, claim
-    from cco_sidecar.service import SidecarService
 
     try:
         settings = load(options.flags(), os.environ, Path.cwd())
         ground = claim(settings)
     except (SettingsError, StartError) as error:
         raise SystemExit(f"cco-sidecar: {error}") from error
+    from cco_sidecar.service import SidecarService  # takes long, and is for nothing where something is wrong
+
     service = SidecarService(reactor, ground)
     # At "info" twistd's own log is as good as one of ours, and rotates at SIGUSR1.
     if settings.log_level == "info" or options.parent is None:

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from cco_sidecar.backends.recovery import everything
 from cco_sidecar.core.events.event import Event, Priority
 from cco_sidecar.core.events.hub import Draft, EventHub, Published
 from cco_sidecar.core.events.ring import MOST_BYTES, Ring
@@ -138,8 +139,11 @@ class Storage(Protocol):
     def open(self, snapshot: Callable[[], Snapshot], mark: Callable[[], int], horizon: Callable[[], int]) -> IJournal:
         """Give the journal; see `FileJournal` for what it is given."""
 
-    def recover(self, apply: Callable[[bytes], None]) -> None:
-        """Give every record of the earlier lives to ``apply``, and begin to take new ones."""
+    def recover(self, apply: Callable[[bytes], None], lasts: Callable[[bytes], bool] = everything) -> None:
+        """Give the records of the earlier lives to ``apply``, and begin to take new ones.
+
+        Of what a later snapshot supersedes, only what ``lasts`` need be given.
+        """
 
     def step(self) -> bool:
         """Let the next thing be done that is under way; False if there is nothing."""
@@ -180,7 +184,7 @@ class MemoryStorage:
         self._snapshot, self._horizon = snapshot, horizon
         return self.journal
 
-    def recover(self, apply: Callable[[bytes], None]) -> None:
+    def recover(self, apply: Callable[[bytes], None], lasts: Callable[[bytes], bool] = everything) -> None:
         for record in self.records:
             apply(record)
 
@@ -359,7 +363,7 @@ class EventHouse:
         )
         for keeper in (self.hub, self.hub.subscriptions, self.issues, self.keys):
             self.ledger.join(keeper)
-        self.storage.recover(self.ledger.restore)
+        self.storage.recover(self.ledger.restore, self.ledger.lasts)
         self.hub.open()
 
     @property

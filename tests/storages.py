@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from cco_sidecar.backends.journal import AGAIN_SECONDS, DEATHS_SECONDS, FileJournal
 from cco_sidecar.backends.journal_writer import Writer
 from cco_sidecar.backends.quarantine import Quarantine
+from cco_sidecar.backends.recovery import everything
 from cco_sidecar.backends.rotation import Snapshot
 from cco_sidecar.interfaces import IJournal
 from tests.fakes import outcome
@@ -50,9 +51,9 @@ class FileStorage:
         """The one that is in use."""
         return self.writers[-1]
 
-    def recover(self, apply: Callable[[bytes], None]) -> None:
+    def recover(self, apply: Callable[[bytes], None], lasts: Callable[[bytes], bool] = everything) -> None:
         """See `Storage`; what a crash leaves is no damage."""
-        self.journal.recover(apply)
+        self.journal.recover(apply, lasts)
         assert self.journal.damaged == 0
         self.journal.open()
 

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from cco_sidecar.backends.journal_writer import FULL
 from cco_sidecar.backends.quarantine import Quarantine
-from cco_sidecar.backends.recovery import Recovery, Segment, recover_segments
+from cco_sidecar.backends.recovery import Recovery, Segment, everything, recover_segments
 from cco_sidecar.backends.rotation import Rotation, Snapshot
 from cco_sidecar.backends.segments import PROBE, frame
 from cco_sidecar.backends.storage import sync_directory
@@ -100,17 +100,18 @@ class FileJournal:
 
     # Starting; these run before anything is served, and may block.
 
-    def recover(self, apply: Callable[[bytes], None]) -> Recovery:
-        """Read all segments, and give every record to ``apply`` in the order of writing; cut a torn end.
+    def recover(self, apply: Callable[[bytes], None], lasts: Callable[[bytes], bool] = everything) -> Recovery:
+        """Read all segments, and give the records to ``apply`` in the order of writing; cut a torn end.
 
-        Damage with valid records behind it is said loudly and counted; what is readable is kept.
+        Damage with valid records behind it is said loudly and counted; what is readable is kept. Of what was written
+        before the newest whole snapshot, only what ``lasts`` is given: what no snapshot has.
 
         :raises OSError: the directory cannot be used, or an earlier writer does not end.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_directory(self._directory.parent)
         self._handle = _locked(self._directory)
-        found = recover_segments(self._directory, apply, self._mark, self._quarantine)
+        found = recover_segments(self._directory, apply, self._mark, self._quarantine, lasts)
         self._segments, self._sequence = found.segments, found.sequence
         self.damaged = found.recovery.damaged
         return found.recovery

@@ -3,12 +3,16 @@
 A torn end is what a write leaves that was cut short: nothing in it was acknowledged, so it goes. Everything else that
 cannot be read is damage: it is said loudly and counted, the segment is put into quarantine as it is, and what is
 readable in it stays in its place.
+
+Every start begins a segment with the whole state, and segments stay while their events are wanted: what was written
+before the newest snapshot that is whole is only given if no snapshot has it.
 """
 
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from heapq import merge
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from twisted.logger import Logger
 
 from cco_sidecar.backends.quarantine import Quarantine
 from cco_sidecar.backends.repair import repaired
-from cco_sidecar.backends.segments import Scan, first_sequence, is_begin, is_own, scan
+from cco_sidecar.backends.segments import Scan, end_of, first_sequence, is_begin, is_own, scan
 
 _log = Logger()
 
@@ -46,7 +50,7 @@ class Segment:
 
 @frozen
 class Recovery:
-    """What was found: how many records, bytes cut from a torn end, and damaged stretches."""
+    """What was found: how many records were given, bytes cut from a torn end, and damaged stretches."""
 
     records: int
     torn_bytes: int
@@ -79,13 +83,27 @@ class _Read:
     def first(self) -> int:
         return first_sequence(self.path) or 0
 
+    @property
+    def is_base(self) -> bool:
+        """Whether its snapshot says all that those before it said: each line of it is there, as it was written."""
+        records, end = self.what.records, self.what.end
+        if end is None or not end.previous or not self.what.has_snapshot:
+            return False  # the end was lost and put right (see `repaired`), or there is nothing before it
+        place = next(place for place, (_, record) in enumerate(records) if end_of(record) == end)
+        return records[place][0] == self.first + place and not any(is_own(record) for _, record in records[1:place])
+
 
 @define
 class _Recovering:
-    """One recovery, from the oldest segment to the newest."""
+    """One recovery, from the oldest segment to the newest.
+
+    ``base`` is the first number of the newest whole snapshot: of what was written before, only what ``lasts`` is given.
+    """
 
     _apply: Callable[[bytes], None]
     _mark: Callable[[], int]
+    _lasts: Callable[[bytes], bool]
+    _base: int
     _quarantine: Quarantine
     segments: list[Segment] = field(factory=list)
     sequence: int = 0
@@ -113,10 +131,12 @@ class _Recovering:
 
     def _give(self, records: Sequence[_NUMBERED]) -> None:
         for number, record in records:
-            if number > self._last and not is_own(record):  # else a copy, which is counted as damage
+            if number <= self._last:
+                continue  # a copy, which is counted as damage
+            self._last = number
+            if (number >= self._base or self._lasts(record)) and not is_own(record):
                 self._apply(record)
                 self.records += 1
-            self._last = max(self._last, number)
 
     def _weigh(self, read: _Read, coming: _Read | None, mark: int) -> int | None:
         """Cut what is torn, put right what is damaged; gives the segment's size, None when nothing of it is left."""
@@ -157,22 +177,35 @@ class _Recovering:
         return len(text) or None
 
 
+def everything(_record: bytes) -> bool:
+    """Say that each record is wanted."""
+    return True
+
+
 def recover_segments(
-    directory: Path, apply: Callable[[bytes], None], mark: Callable[[], int], quarantine: Quarantine
+    directory: Path,
+    apply: Callable[[bytes], None],
+    mark: Callable[[], int],
+    quarantine: Quarantine,
+    lasts: Callable[[bytes], bool] = everything,
 ) -> Recovered:
-    """Read all segments, and give every record to ``apply`` in the order of writing. Blocks.
+    """Read all segments, and give the records to ``apply`` in the order of writing. Blocks.
 
     A torn end is cut, and what is damaged put right, so that the next start finds it clean.
 
     :param mark: the highest number of an entry that was applied so far.
+    :param lasts: whether a record is wanted although a later snapshot is whole, for no snapshot has it.
     """
     found = sorted(path for path in directory.iterdir() if first_sequence(path) is not None)
-    if found and _is_unfinished(_read(found[-1])):
+    newest = _read(found.pop()) if found else None
+    if newest is not None and _is_unfinished(newest):
         # It was being made when the process ended: it holds nothing that the one before does not.
-        _log.warn("{path} was never finished, and is removed", path=str(found[-1]))
-        found.pop().unlink()
-    recovering = _Recovering(apply, mark, quarantine)
-    reads = map(_read, found)
+        _log.warn("{path} was never finished, and is removed", path=str(newest.path))
+        newest.path.unlink()
+        newest = _read(found.pop()) if found else None
+    bases = (read.first for read in chain([newest] if newest else [], map(_read, reversed(found))) if read.is_base)
+    recovering = _Recovering(apply, mark, lasts, next(bases, 0), quarantine)
+    reads = chain(map(_read, found), [newest] if newest else [])
     read = next(reads, None)
     while read is not None:
         coming = next(reads, None)  # read already here: it says where this one has to end

@@ -118,56 +118,55 @@ class Scan:
         return bool(self.records) and is_begin(self.records[0][1]) and self.end is not None
 
 
-@frozen
-class _Found:
-    """A record whose checksum holds; ``ends`` is where its line does, if ``whole``."""
-
-    sequence: int
-    record: bytes
-    ends: int
-    whole: bool
-
-
-def _record_at(text: bytes, offset: int) -> _Found | None:
+def _record_at(text: bytes, offset: int) -> tuple[int, bytes, int] | None:
+    """Give sequence and record of a line whose checksum holds, and where it ends, if it does with a `_TAIL`."""
     head = _HEAD.match(text, offset)
     if head is None:
         return None
-    sequence, length = int(head[1]), int(head[2])
-    end = head.end() + length
-    record = text[head.end() : end]
-    if length < 1 or _checksum(sequence, record) != head[3]:
+    sequence, length, checksum = head.groups()
+    begin = head.end()
+    end = begin + int(length)
+    record = text[begin:end]
+    if not record or _checksum(int(sequence), record) != checksum:
         return None
-    return _Found(sequence, record, end + 2, text[end : end + 2] == _TAIL)
+    return int(sequence), record, end + 2
 
 
 def scan(text: bytes) -> Scan:
     """Read a segment: every valid record in order, and what is wrong with the rest."""
     records: list[tuple[int, bytes]] = []
     offset = good = damaged = expected = 0
+    highest = -1
     end: End | None = None
     broken = False
     while offset < len(text):
         found = _record_at(text, offset)
-        if found is not None and found.whole and (not records or found.sequence > records[-1][0]):
+        if found is not None and found[0] > highest and text.startswith(_TAIL, found[2] - 2):
+            highest, record, offset = found
             # Numbers have no holes but those that are said: a line that is missing was there once.
-            damaged += broken or expected not in {0, found.sequence}
+            damaged += broken or expected not in (0, highest)
             broken = False
-            records.append((found.sequence, found.record))
-            expected = following(found.sequence, found.record)
-            end = end or end_of(found.record)
-            offset = good = found.ends
+            records.append((highest, record))
+            good = offset
+            if record.startswith(_OWN):
+                expected = following(highest, record)
+                end = end or end_of(record)
+            else:
+                expected = highest + 1
             continue
         broken = True
         offset = _next_line(text, offset, found)
     return Scan(records, good, len(text) - good, damaged, max(0, expected - 1), end)
 
 
-def _next_line(text: bytes, offset: int, found: _Found | None) -> int:
+def _next_line(text: bytes, offset: int, found: tuple[int, bytes, int] | None) -> int:
     """Say where to go on behind what is no record: either damage lies between, or this is the torn end.
 
     Only a line's beginning counts: what looks like one inside a record was put there by whoever wrote its data.
     """
-    if found is not None and not found.whole and text.startswith(_START, found.ends):
-        return found.ends
+    if found is not None:
+        end = found[2]
+        if not text.startswith(_TAIL, end - 2) and text.startswith(_START, end):
+            return end
     at = text.find(b"\n" + _START, offset)
     return len(text) if at < 0 else at + 1

@@ -19,6 +19,7 @@ _COLUMNS = (
     "started_at",
     "ended_at",
     "exit_code",
+    "queued_because",
 )
 
 
@@ -61,7 +62,7 @@ def spawn(  # noqa: PLR0917  # click gives them by name
     answer = current().post(route("api", "agents", "spawn"), body, {"project": project}, key=idempotency_key)
     emit(answer)
     if is_terminal() and isinstance(answer, dict) and answer.get("agent_id"):
-        waits = " It waits for a free place." if answer.get("queued") else ""
+        waits = f" It waits: {answer.get('queued_because')}." if answer.get("queued") else ""
         note(f"{waits}\nFollow it: cco agent logs {answer['agent_id']} -f".lstrip())
 
 

@@ -191,13 +191,24 @@ def check(launch: Launch) -> None:
         raise Failed(f"It could not start again, so it was not stopped. {visible(why)}")
 
 
-def chosen(port: str | None) -> runfile.RunFile | None:
-    """Give the sidecar on ``port`` (as a text), or the one that is set or runs alone.
+def chosen(port: str | None, url: str | None) -> runfile.RunFile | None:
+    """Give the sidecar on ``port`` (as a text), at ``url`` or that of the environment, or that is set or runs alone.
 
-    :raises click.UsageError: the port is none, or several run and none is meant.
+    :raises click.UsageError: the port or the URL is none, the URL is another machine's, or several run and none is
+        meant.
     """
+    if port is not None and url is not None:
+        raise click.UsageError("--port and --sidecar-url both say which sidecar is meant: give one of them.")
     if port is not None and not (port.isascii() and port.isdigit() and len(port) <= 5):
         raise click.UsageError(f"--port must be a whole number from 0 to 65535, not {port!r}.")
+    named = place.named(url, os.environ) if port is None else None
+    if named is not None:
+        if named.entry is None and not place.is_loopback(named.server.host):
+            raise click.UsageError(
+                f"{visible(named.server.url)} is no sidecar of yours on this machine: do this where it runs, "
+                "or name one that runs here with --port."
+            )
+        return named.entry
     found = place.only_running(os.environ, None if port is None else int(port))
     if found is None and port is None and not place.wanted_port(os.environ)[1]:
         running = runfile.running(place.home(os.environ))

@@ -1,5 +1,6 @@
 """``cco daemon`` and ``cco orchestration-server``: the service, in the background and in the foreground."""
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from cco_sidecar.cli.command import Command, Group
 from cco_sidecar.cli.output import emit, note
 from cco_sidecar.cli.service_options import as_arguments, load_settings, service_options
 
-_port_option = click.option("--port", metavar="PORT", help="Which sidecar; the only one that runs if not given.")
+_port_option = click.option("--port", metavar="PORT", help="Which sidecar, if --sidecar-url does not say.")
 
 
 @click.group(cls=Group)
@@ -54,6 +55,10 @@ def _show(entry: runfile.RunFile, log: Path) -> None:
     emit(data, text=entry.url)
 
 
+def _chosen(ctx: click.Context, port: str | None) -> runfile.RunFile | None:
+    return background.chosen(port or ctx.meta.get("cco.port"), ctx.meta.get("cco.sidecar_url"))
+
+
 @click.command(cls=Command)
 @_port_option
 @click.pass_context
@@ -62,7 +67,7 @@ def stop(ctx: click.Context, port: str | None) -> None:
 
     Agents go on, unless agents.on_shutdown in the config file says stop.
     """
-    entry = background.chosen(port or ctx.meta.get("cco.port"))
+    entry = _chosen(ctx, port)
     if entry is None:
         note("No sidecar runs.")
         return
@@ -78,9 +83,10 @@ def restart(ctx: click.Context, port: str | None) -> None:
 
     It then runs in the background, with the options that it had.
     """
-    port = port or ctx.meta.get("cco.port")
-    entry = background.chosen(port)
+    entry = _chosen(ctx, port)
     if entry is None:
+        named = place.named(ctx.meta.get("cco.sidecar_url"), os.environ)
+        port = port or ctx.meta.get("cco.port") or (None if named is None else str(named.server.port))
         _start({} if port is None else {"port": port})
         return
     launch = background.launch_of(entry)
@@ -101,7 +107,7 @@ def status(ctx: click.Context, port: str | None) -> None:
 
     Ends with 3 if it does not.
     """
-    entry = background.chosen(port or ctx.meta.get("cco.port"))
+    entry = _chosen(ctx, port)
     if entry is None:
         note("No sidecar runs. Start one: cco daemon start")
         ctx.exit(3)
@@ -132,7 +138,11 @@ def orchestration_server(ctx: click.Context, /, in_background: bool, **flags: An
         _start(flags)
         return
     settings = load_settings(flags)
-    from cco_sidecar.service import run
+    gc.disable()  # all of this stays: looking through it again and again makes a tenth of the start
+    try:
+        from cco_sidecar.service import run
+    finally:
+        gc.enable()
 
     ctx.exit(run(settings))
 

@@ -58,21 +58,39 @@ def only_running(environ: Mapping[str, str], port: int | None = None) -> runfile
     return running[0] if len(running) == 1 else None
 
 
+def named(flag: str | None, environ: Mapping[str, str]) -> Place | None:
+    """Give the sidecar whose URL was given, by ``flag`` or in the environment; None if none was.
+
+    :raises click.UsageError: it is no URL.
+    """
+    url = flag or environ.get("CCO_SIDECAR_URL") or environ.get("SIDECAR_URL")
+    if not url:
+        return None
+    try:
+        server = parse_server(url)
+    except ValueError:
+        import click
+
+        raise click.UsageError(f"The sidecar's URL must be like http://127.0.0.1:3001, not {url!r}.") from None
+    return Place(server, next((entry for entry in runfile.running(home(environ)) if _is_at(entry, server)), None))
+
+
+def _is_at(entry: runfile.RunFile, server: Server) -> bool:
+    """This machine has several names, and a port of it one owner."""
+    if entry.url == server.url:
+        return True
+    ours = parse_server(entry.url)
+    return ours.port == server.port and is_loopback(ours.host) and is_loopback(server.host)
+
+
 def find(flag: str | None, environ: Mapping[str, str]) -> Place:
     """Find the sidecar.
 
     :raises click.UsageError: the URL that was given is none.
     """
-    named = flag or environ.get("CCO_SIDECAR_URL") or environ.get("SIDECAR_URL")
-    if named:
-        try:
-            server = parse_server(named)
-        except ValueError:
-            import click
-
-            raise click.UsageError(f"The sidecar's URL must be like http://127.0.0.1:3001, not {named!r}.") from None
-        entries = (entry for entry in runfile.running(home(environ)) if entry.url == server.url)
-        return Place(server, next(entries, None))
+    given = named(flag, environ)
+    if given is not None:
+        return given
     entry = only_running(environ)
     if entry is not None:
         return Place(parse_server(entry.url), entry)

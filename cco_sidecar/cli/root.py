@@ -9,6 +9,7 @@ _COMMANDS = {
     "daemon": ("daemon", "daemon", "Start, stop, restart the sidecar in the background."),
     "orchestration-server": ("daemon", "orchestration_server", "Run the sidecar in the foreground."),
     "agent": ("agent", "agent", "Start agents, watch them, end them."),
+    "account": ("account", "account", "See the accounts that agents work for, and try one again."),
     "events": ("events", "events", "Publish events, wait for them, look back."),
     "webhooks": ("webhooks", "webhooks", "Let other programs be told of events."),
     "context": ("context", "context", "See what an agent is told about the project."),

@@ -1,7 +1,9 @@
 """How many agents run at once, and who is next: by priority, and within one first in, first out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isinf
+from typing import Protocol
 
 from attrs import define, field, frozen
 
@@ -18,11 +20,32 @@ Group = tuple[str, str]
 
 @frozen
 class Applicant:
-    """One who wants to run: the groups that count it, and what it would be another try of (`held_until` knows)."""
+    """One who wants to run: the groups that count it, and what it would be another try of (`held_until` knows).
+
+    :param account: whose breaker may hold it; empty for none.
+    :param returns: it ran before, and others wait for what it holds: it comes before those of its priority.
+    """
 
     name: str
     groups: tuple[Group, ...] = ()
     attempt_at: str = ""
+    account: str = ""
+    returns: bool = False
+
+
+class IBreakers(Protocol):
+    """What is asked of the breakers of accounts."""
+
+    def held_until(self, account: str) -> float:
+        """Say until when nobody of the account may enter; infinity when nobody knows."""
+
+    def why_held(self, account: str) -> str:
+        """Say why."""
+
+
+Queue = tuple[str, bool]
+"""A priority, and whether those in it return."""
+_QUEUES: Sequence[Queue] = [(priority, returns) for priority in PRIORITIES for returns in (True, False)]
 
 
 @define(eq=False)
@@ -35,6 +58,7 @@ class Admission:
         places.
     :param per_minute: how many may enter in a minute (0: any number), as many at once as there are places.
     :param held_until: until when another try of the same must wait.
+    :param breakers: hold back those whose account is of no use.
     :param withheld: why somebody, by name, may not enter at all for the time being; None if nothing is against it.
     """
 
@@ -43,10 +67,11 @@ class Admission:
     _caps: Mapping[str, int] = field(factory=dict)
     _per_minute: int = 0
     _held_until: Callable[[str], float] = lambda _: 0.0
+    _breakers: IBreakers | None = None
     _withheld: Callable[[str], str | None] = lambda _: None
     _inside: dict[str, Applicant] = field(factory=dict)
     _counts: "Counter[Group]" = field(factory=Counter)
-    _queues: dict[str, dict[str, Applicant]] = field(factory=lambda: {priority: {} for priority in PRIORITIES})
+    _queues: dict[Queue, dict[str, Applicant]] = field(factory=lambda: {queue: {} for queue in _QUEUES})
     _reserved: int = 0
     _level: float = field(default=0.0, init=False)
     _level_at: float = field(default=0.0, init=False)
@@ -73,7 +98,7 @@ class Admission:
 
     def enter(self, applicant: Applicant, priority: str) -> None:
         """Queue up; `admit` says when it is in."""
-        self._queues[priority][applicant.name] = applicant
+        self._queues[priority, applicant.returns][applicant.name] = applicant
 
     def occupy(self, applicant: Applicant) -> None:
         """Take a place without waiting: it ran before there was an admission."""
@@ -98,10 +123,10 @@ class Admission:
         self._refill(now)
         if len(self._inside) >= self._places or not self._has_start():
             return None
-        for priority in PRIORITIES:
-            for applicant in self._queues[priority].values():
-                if self._is_free(applicant) and self._held_until(applicant.attempt_at) <= now:
-                    del self._queues[priority][applicant.name]
+        for queue in self._queues.values():
+            for applicant in queue.values():
+                if self._free_at(applicant) <= now and self._is_free(applicant):
+                    del queue[applicant.name]
                     self._level -= bool(self._per_minute)
                     self.occupy(applicant)
                     return applicant.name
@@ -111,8 +136,8 @@ class Admission:
         """Say when somebody may enter although nobody leaves; None when only a leave helps."""
         if len(self._inside) >= self._places:
             return None
-        held = [self._held_until(each.attempt_at) for each in self._waiting() if self._is_free(each)]
-        if not held:
+        held = [self._free_at(each) for each in self._waiting() if self._is_free(each)]
+        if not held or isinf(min(held)):
             return None
         self._refill(now)
         start_at = now if self._has_start() else now + (1 - self._level) * 60 / self._per_minute
@@ -123,9 +148,9 @@ class Admission:
         found = next((queue[name] for queue in self._queues.values() if name in queue), None)
         if found is None:
             return None
-        withheld = self._withheld(name)
-        if withheld is not None:
-            return withheld
+        held = self._withheld(name) or self._why_account(found.account, now)
+        if held is not None:
+            return held
         held_for = self._held_until(found.attempt_at) - now
         if held_for > 0:
             return f"agents of its type failed on its issue again and again: it waits {held_for:.0f} s more"
@@ -142,8 +167,19 @@ class Admission:
         return sum(map(len, self._queues.values()))
 
     def _waiting(self) -> Iterator[Applicant]:
-        for priority in PRIORITIES:
-            yield from self._queues[priority].values()
+        for queue in self._queues.values():
+            yield from queue.values()
+
+    def _free_at(self, applicant: Applicant) -> float:
+        until = self._held_until(applicant.attempt_at)
+        if self._breakers is None or not applicant.account:
+            return until
+        return max(until, self._breakers.held_until(applicant.account))
+
+    def _why_account(self, account: str, now: float) -> str | None:
+        if self._breakers is None or not account or self._breakers.held_until(account) <= now:
+            return None
+        return self._breakers.why_held(account)
 
     def _is_free(self, applicant: Applicant) -> bool:
         """Say whether only places and time are between it and its start."""

@@ -12,9 +12,11 @@ from twisted.python.failure import Failure
 
 from cco_sidecar.core.admission import Admission, Applicant
 from cco_sidecar.core.agent_news import AgentNews, Announce
+from cco_sidecar.core.agent_parking import ParkingLimits, parked, started_again, started_over, unparked, with_words
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
 from cco_sidecar.core.agent_rows import BUDGET, COMPLETED, FAILED, KILLED, LOST, RUNNING, STARTING, Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.breaker import ACCOUNT_FAILURES, Breakers, Stopped
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.errors import Refusal, SpawnFailed
 from cco_sidecar.interfaces import Ended, IAgentLauncher, Launched, LaunchOrder
@@ -38,6 +40,7 @@ class AgentHooks:
     :param log_tail: gives the last lines of the agent's log, fit for everybody's eyes.
     :param last_words: gives, after the agent's end and before that is told, what its output said about its work, and
         stores the result that it did not store itself; None when its output says nothing of the kind.
+    :param account_of: names the account that a runner's program works for in an environment; empty if it has none.
     """
 
     keep: Callable[[Agent, Mapping[str, str]], "Deferred[None]"]
@@ -46,6 +49,7 @@ class AgentHooks:
     gone: Callable[[Agent], None]
     log_tail: Callable[[str], "Deferred[str]"]
     last_words: "Callable[[Agent], Deferred[LastWords | None] | None]"
+    account_of: Callable[[str, Mapping[str, str]], str] = lambda _runner, _environment: ""
 
 
 @define(eq=False)
@@ -59,6 +63,8 @@ class Lives:
     _hooks: AgentHooks
     _signs: AllSigns
     _loops: CrashLoops
+    _breakers: Breakers
+    _limits: ParkingLimits
     _news: AgentNews = field(init=False)
     _starts: "dict[str, Deferred[Agent]]" = field(factory=dict)
     _ends: "dict[str, list[Deferred[Agent]]]" = field(factory=dict)
@@ -118,7 +124,9 @@ class Lives:
         now = self._clock.seconds()
         while (agent_id := self._admission.admit(now)) is not None:
             home = self._registry.home_of(agent_id)
-            self._loops.started(home.rows.get(agent_id).attempt_at, now)
+            agent = home.rows.get(agent_id)
+            self._loops.started(agent.attempt_at, now)
+            self._breakers.started(agent.account, agent_id)
             self._follow_start(home, agent_id, self._launch(home, agent_id))
         next_at = self._admission.next_at(now)
         if next_at is not None:
@@ -131,9 +139,11 @@ class Lives:
 
     async def _launch(self, home: Home, agent_id: str) -> Launched | None:
         """Start the process; None when a kill came first."""
-        agent = evolve(home.rows.get(agent_id), status=STARTING)
+        agent = evolve(unparked(home.rows.get(agent_id), self._clock.seconds()), status=STARTING)
         home.rows.put(agent)
-        await home.ledger.record("agent", agent)  # before the start, so that nothing is started twice
+        if agent.parkings:
+            await self._launcher.forget(agent_id)  # its process before
+        await home.ledger.record("agent", home.rows.get(agent_id))  # before the start, so that nothing is started twice
         self._signs.begin(agent_id, self._clock.seconds())
         order = await self._hooks.prepare(agent)
         if home.rows.get(agent_id).kill_requested:
@@ -229,23 +239,71 @@ class Lives:
             return  # the next sidecar finds it ended, and hears it
         agent = home.rows.get(agent_id)
         if said is not None:
-            agent = evolve(agent, usage=said.usage, failure=said.failure, reason=said.reason or agent.reason)
+            agent = with_words(agent, said)
             home.rows.put(agent)
+            if said.answered and said.failure not in ACCOUNT_FAILURES:
+                self._breakers.got_through(agent.account, agent_id)
+            if _status(agent, how) == FAILED and not how.timed_out and self._goes_on(home, agent, said, how):
+                return
         self.finish(home, agent_id, _status(agent, how), how.ended_at)
 
-    async def _start_again(self, home: Home, agent_id: str) -> Launched | None:
-        await self._launcher.forget(agent_id)
-        agent = home.rows.get(agent_id)
-        lasted = agent.seconds_until(self._clock.seconds())
-        again = evolve(
-            agent,
-            restarts=agent.restarts + 1,
-            restart_due=False,
-            launched=None,
-            started_at=None,
-            earlier_seconds=lasted,
+    def _goes_on(self, home: Home, agent: Agent, said: LastWords, how: Ended) -> bool:
+        """Let an agent go on that is not to blame for its end; False if that is its end."""
+        if agent.over_budget:
+            return False
+        if said.session_lost and agent.session_id:
+            home.rows.put(started_over(agent, how.ended_at))
+            self._follow_start(home, agent.agent_id, self._start_over(home, agent.agent_id))
+            return True
+        return bool(agent.account) and said.failure in ACCOUNT_FAILURES and self._park(home, agent, said, how)
+
+    def _park(self, home: Home, agent: Agent, said: LastWords, how: Ended) -> bool:
+        """Put an agent back into the queue that its account stopped; False if it was there too often."""
+        now = self._clock.seconds()
+        stopped = Stopped(
+            agent.account,
+            agent.agent_id,
+            agent.project_id,
+            said.failure,
+            said.reason,
+            said.answered,
+            said.resets_at,
+            said.retry_after,
         )
-        home.rows.put(again)
+        was_probe = self._breakers.is_probe(agent.account, agent.agent_id)
+        if not self._breakers.stopped(stopped) or self._limits.leave_no_more(agent, now):
+            return False
+        waiting = parked(agent, said, how.ended_at, now)
+        self._registry.save(home, waiting)
+        self._signs.end(agent.agent_id)
+        self._registry.work.end(agent.agent_id)
+        self._admission.leave(agent.agent_id)
+        # Who tried in vain goes behind all others: should it be its own doing, they must not wait for it.
+        self._admission.enter(evolve(_applicant(waiting), returns=not was_probe), waiting.priority)
+        self.pump()
+        return True
+
+    async def _start_over(self, home: Home, agent_id: str) -> Launched | None:
+        await self._launcher.forget(agent_id)
+        return await self._launch(home, agent_id)
+
+    def got_through(self, agent: Agent) -> None:
+        """Note that the model answered an agent, so that others of its account may start."""
+        self._breakers.got_through(agent.account, agent.agent_id)
+        self.pump()
+
+    def give_up_parked(self, home: Home, agent: Agent) -> bool:
+        """Let a parked agent fail that was parked for too long; gives whether it was."""
+        if not agent.is_parked or not self._limits.is_too_long(agent, self._clock.seconds()):
+            return False
+        self.finish(home, agent.agent_id, FAILED)
+        return True
+
+    async def _start_again(self, home: Home, agent_id: str) -> Launched | None:
+        words = self._hooks.last_words(home.rows.get(agent_id))
+        said = None if words is None else await words.addErrback(self._unforeseen)
+        await self._launcher.forget(agent_id)
+        home.rows.put(started_again(home.rows.get(agent_id), said, self._clock.seconds()))
         return await self._launch(home, agent_id)
 
     async def _give_up(self, home: Home, agent_id: str, ended_at: float) -> None:
@@ -270,6 +328,7 @@ class Lives:
         self._signs.end(agent_id)
         self._registry.work.end(agent_id)
         self._admission.leave(agent_id)
+        self._breakers.gone(agent.account, agent_id)
         self._hooks.gone(agent)
         wait = self.learn(agent, self._clock.seconds())
         if wait:
@@ -313,7 +372,7 @@ def _applicant(agent: Agent) -> Applicant:
     groups = [("project", agent.project_id), ("type", agent.agent_type)]
     if agent.parent not in NOBODY:
         groups.append(("parent", agent.parent))
-    return Applicant(agent.agent_id, tuple(groups), agent.attempt_at)
+    return Applicant(agent.agent_id, tuple(groups), agent.attempt_at, agent.account, agent.parkings > 0)
 
 
 def _status(agent: Agent, how: Ended) -> str:

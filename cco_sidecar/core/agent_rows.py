@@ -52,11 +52,23 @@ class SpawnOrder:
 
 @frozen
 class LastWords:
-    """What an agent's output said about its work, as `Agent` has it."""
+    """What an agent's output said about the work of its newest process, as `Agent` has it.
+
+    :param answered: whether a model answered it.
+    :param session_id: names the conversation, to go on with it; empty if there is none.
+    :param session_lost: it was to go on with a conversation that there is not.
+    :param resets_at: when the limit that it met ends, in seconds since the epoch, if that was said.
+    :param retry_after: how many seconds it was last told to wait.
+    """
 
     usage: dict[str, float]
     failure: str = ""
     reason: str = ""
+    answered: bool = False
+    session_id: str = ""
+    session_lost: bool = False
+    resets_at: float | None = None
+    retry_after: float | None = None
 
 
 @frozen
@@ -73,8 +85,12 @@ class Agent:
     :param restart_due: its process is being ended to start it again; ``giving_up``: for good, as failed.
     :param log_tail: the last lines of its log, if it was given up.
     :param usage: what its work took, by what was counted.
-    :param failure: what its program says it failed of (``rate_limited``, ``login``, …); ``reason`` has its words.
-        ``budget``: it was ended because a budget was used up.
+    :param failure: what its program says it failed of (``rate_limited``, ``login``, …), or what it is parked for;
+        ``reason`` has its words. ``budget``: it was ended because a budget was used up.
+    :param account: who its model's provider counts it for (`cco_sidecar.core.breaker`); empty if nobody knows.
+    :param session_id: the conversation that its next process goes on with.
+    :param parkings: how often its account stopped it; ``parked_at`` since when it waits for that to be over, and
+        ``parked_seconds`` how long it did before.
     :param over_budget: which one, once it was told to come to an end, at ``over_budget_at``.
     :param earlier_seconds: how long its processes ran before the newest one.
     """
@@ -112,6 +128,11 @@ class Agent:
     giving_up: bool = False
     log_tail: str = ""
     failure: str = ""
+    account: str = ""
+    session_id: str = ""
+    parkings: int = 0
+    parked_at: float | None = None
+    parked_seconds: float = 0.0
     over_budget: str = ""
     over_budget_at: float | None = None
     earlier_seconds: float = 0.0
@@ -140,8 +161,18 @@ class Agent:
     def seconds(self) -> float | None:
         """How long it ran, if it ran and ended."""
         if self.started_at is None or self.ended_at is None:
-            return None
-        return max(0.0, self.ended_at - self.started_at)
+            return self.earlier_seconds or None
+        return self.earlier_seconds + max(0.0, self.ended_at - self.started_at)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long its next process may run."""
+        return max(1.0, self.timeout_seconds - self.earlier_seconds)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for its account."""
+        return self.status == QUEUED and self.parked_at is not None
 
     def seconds_until(self, now: float) -> float:
         """Say how long it has run in all, started again or not."""

@@ -8,9 +8,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_lives import GRACE_SECONDS, NOBODY, AgentHooks, Lives
+from cco_sidecar.core.agent_parking import ParkingLimits
 from cco_sidecar.core.agent_registry import AgentRegistry, Home
 from cco_sidecar.core.agent_rows import KILLED, LIVE, QUEUED, Agent, SpawnOrder
 from cco_sidecar.core.agent_signs import AllSigns
+from cco_sidecar.core.breaker import Breakers
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.shielding import shielded
@@ -35,11 +37,23 @@ class Agents(AgentRegistry):
     _hooks: AgentHooks
     signs: AllSigns
     _loops: CrashLoops
+    breakers: Breakers
+    _limits: ParkingLimits
     _most_depth: int = 0
     lives: Lives = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.lives = Lives(self._clock, self, self._launcher, self._admission, self._hooks, self.signs, self._loops)
+        self.lives = Lives(
+            self._clock,
+            self,
+            self._launcher,
+            self._admission,
+            self._hooks,
+            self.signs,
+            self._loops,
+            self.breakers,
+            self._limits,
+        )
 
     def spawn(self, order: SpawnOrder, key: Callable[[Agent], KeyRecord] | None = None) -> "Deferred[Agent]":
         """Fire with the agent, running or queued.
@@ -166,6 +180,7 @@ class Agents(AgentRegistry):
             environment_names=tuple(order.environment),
             context_requirements=order.context_requirements,
             depth=depth,
+            account=self._hooks.account_of(order.runner, order.environment),
         )
 
     async def _take_up(self, home: Home, agent: Agent) -> None:
@@ -177,6 +192,7 @@ class Agents(AgentRegistry):
             self.lives.finish(home, agent.agent_id, KILLED)
         else:
             self._admission.leave(agent.agent_id)
+            self.breakers.gone(agent.account, agent.agent_id)
             queued = evolve(agent, status=QUEUED)
             self.save(home, queued)
             self.lives.wait(queued)

@@ -40,11 +40,14 @@ class KeyRecord(msgspec.Struct, frozen=True):
     answer: msgspec.Raw
 
 
+ENTRY_KIND = "event"
+"""The record kind of the log's entries: they lie in the segments where they were written, and in no snapshot."""
 KEY_KIND = "key"
 """The record kind of a `KeyRecord` in a snapshot."""
 
 
 _NO_KEY = msgspec.Raw(b"null")
+_ENTRY = b'{"k":"%s",' % ENTRY_KIND.encode()
 
 
 class _Line(msgspec.Struct):
@@ -116,6 +119,11 @@ class Ledger:
     def note(self, kind: str, body: object) -> None:
         """Write a record that a crash may lose."""
         self._journal.note(encode(kind, body))
+
+    @staticmethod
+    def lasts(text: bytes) -> bool:
+        """Say whether a record is wanted although a later snapshot has the state: it is an entry of the log."""
+        return text.startswith(_ENTRY)
 
     def restore(self, text: bytes) -> None:
         """Apply one recovered record; kinds of a later version are passed over."""

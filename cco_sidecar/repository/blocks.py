@@ -20,15 +20,17 @@ class Marks:
             return text[: found.start()] + block + text[found.end() :]
         if not text:
             return block
-        return text + ("" if text.endswith("\n") else "\n") + "\n" + block
+        # A blank line between; none where the last line has no end, so that it has none again afterwards.
+        return text + "\n" + block
 
     def drop(self, text: str) -> str:
-        """Give the text without our block, and without the blank line that was put before it."""
+        """Give the text without our block, and without the end of line that was put before it."""
         found = self._find(text)
         if found is None:
             return text
-        before = text[: found.start()]
-        return (before[:-1] if before.endswith("\n\n") else before) + text[found.end() :]
+        before, behind = text[: found.start()], text[found.end() :]
+        is_last_line = before.endswith("\n") and not behind
+        return (before[:-1] if before.endswith("\n\n") or is_last_line else before) + behind
 
     def _find(self, text: str) -> "re.Match[str] | None":
         begin, end = re.escape(self.begin), re.escape(self.end)

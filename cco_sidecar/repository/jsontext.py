@@ -1,4 +1,9 @@
-"""JSON as a person wrote it, with comments and commas at the end: changed in places, untouched everywhere else."""
+"""JSON as a person wrote it, with comments and commas at the end: changed in places, untouched everywhere else.
+
+What is added can be taken out again to the byte. An object or array that was there before, and empty, has a blank at
+the end of the line that it begins with while it holds something of ours (`_WAS_EMPTY`): so it is told from one that was
+made for it, and stays.
+"""
 
 import json
 import re
@@ -12,6 +17,7 @@ Path = Sequence[str | int]
 _BLANK = re.compile(r"(?:[ \t\r\n\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _WORD = re.compile(r"[-+.\w]+")
+_WAS_EMPTY = re.compile(r"(.*) \n[ \t]*", re.DOTALL)
 
 
 class NotJson(ValueError):
@@ -56,7 +62,9 @@ def parse(text: str) -> Node:
 
 
 def get(text: str, path: Path) -> Node | None:
-    """Give what stands at ``path``; None when there is nothing."""
+    """Give what stands at ``path``; None when there is nothing, as in an empty text."""
+    if not text:
+        return None
     node = parse(text)
     for key in path:
         member = node.child(key)
@@ -69,10 +77,15 @@ def get(text: str, path: Path) -> Node | None:
 def put(text: str, path: Path, value: object) -> str:
     """Give the text with ``value`` at ``path``: replaced there, or added behind its siblings.
 
-    What already means the same stays as it is. Objects that the path needs and that are not there are made.
+    What already means the same stays as it is. Objects that the path needs and that are not there are made; so is all
+    of a text that is empty.
 
     :raises NotJson: the text is none, or something on the path is no object.
     """
+    if not text:
+        for key in reversed(path):
+            value = {key: value}
+        return _rendered(value, "", "  ") + "\n"
     node = parse(text)
     for depth, key in enumerate(path):
         if not isinstance(node.value, dict if isinstance(key, str) else list):
@@ -102,24 +115,23 @@ def append(text: str, path: Path, value: object) -> str:
 
 
 def drop(text: str, path: Path) -> str:
-    """Give the text without what stands at ``path``, and without what held nothing else."""
+    """Give the text without what stands at ``path`` and what was made for it; empty if nothing else is left."""
     while path:
         holder = get(text, path[:-1])
         member = None if holder is None else holder.child(path[-1])
         if holder is None or member is None:
             return text
+        before = _before_first(text, holder)
+        is_alone = len(holder.members) == 1 and not text[member.node.end : holder.end - 1].strip(" \t\r\n,")
+        if is_alone and before is not None:
+            return text[: holder.start + 1] + before + text[holder.end - 1 :]
         text = _without(text, holder, member)
         path = path[:-1]
         left = get(text, path)
         assert left is not None
         if left.members or text[left.start + 1 : left.end - 1].strip():
             return text
-    return text
-
-
-def is_bare(text: str) -> bool:
-    """Say whether the text is an empty object, without a word of comment."""
-    return "".join(text.split()) in {"", "{}"}
+    return "" if text.strip() == "{}" else text
 
 
 def _same(one: object, other: object) -> bool:
@@ -210,34 +222,50 @@ def _rendered(value: object, indent: str, unit: str) -> str:
 
 def _added(text: str, holder: Node, key: str | int, value: object) -> str:
     closing = holder.end - 1
+    if not holder.members:
+        return _filled(text, holder, key, value)
     at = len(text[:closing].rstrip())
-    is_inline = bool(holder.members) and "\n" not in text[holder.start : holder.end]
-    indent = _indent_at(text, holder.start)
+    is_inline = "\n" not in text[holder.start : holder.members[0].start] + text[at:closing]
     unit = _unit(text)
-    inner = indent + unit
-    if holder.members and not is_inline:
-        inner = _indent_at(text, holder.members[0].start)
-    name = "" if isinstance(key, int) else json.dumps(key, ensure_ascii=False) + ": "
     if is_inline:
-        new = " " + name + json.dumps(value, ensure_ascii=False)
+        new = " " + _name(key) + json.dumps(value, ensure_ascii=False)
     else:
-        new = "\n" + inner + name + _rendered(value, inner, unit)
-    tail = text[at:closing]
-    if not is_inline and "\n" not in tail:
-        tail = "\n" + indent
+        inner = _indent_at(text, holder.members[0].start)
+        new = "\n" + inner + _name(key) + _rendered(value, inner, unit)
     head = text[:at]
-    if holder.members:
-        last = holder.members[-1].node.end
-        comma = _skip(text, last)
-        if text[comma] == ",":
-            new += ","
-        else:
-            head = text[:last] + "," + text[last:at]
-    return head + new + tail + text[closing:]
+    last = holder.members[-1].node.end
+    comma = _skip(text, last)
+    if text[comma] == ",":
+        new += ","
+    else:
+        head = text[:last] + "," + text[last:at]
+    return head + new + text[at:]
+
+
+def _filled(text: str, holder: Node, key: str | int, value: object) -> str:
+    """Give the text with the first that an empty holder holds; see `_WAS_EMPTY`."""
+    closing = holder.end - 1
+    indent, unit = _indent_at(text, holder.start), _unit(text)
+    inner = indent + unit
+    new = f" \n{inner}{_name(key)}{_rendered(value, inner, unit)}\n{indent}"
+    return text[:closing] + new + text[closing:]
+
+
+def _before_first(text: str, holder: Node) -> str | None:
+    """Give what stood in a holder that was empty before something of ours came; None if it was not, or not there."""
+    found = _WAS_EMPTY.fullmatch(text, holder.start + 1, holder.members[0].start)
+    return found[1] if found else None
+
+
+def _name(key: str | int) -> str:
+    return "" if isinstance(key, int) else json.dumps(key, ensure_ascii=False) + ": "
 
 
 def _without(text: str, holder: Node, member: Member) -> str:
     before = len(text[: member.start].rstrip())
+    was = _before_first(text, holder)
+    if was is not None and member is holder.members[0]:
+        before = holder.start + 1 + len(was) + 1
     after = _skip(text, member.node.end)
     if text[after] == ",":
         text = text[:before] + text[after + 1 :]

@@ -97,18 +97,17 @@ def denies_in(text: str) -> bool:
 
 def put_server(text: str, reach: Reach) -> str:
     """Give ``.mcp.json`` with our server."""
-    return jsontext.put(text or "{}\n", ["mcpServers", SERVER], reach.server)
+    return jsontext.put(text, ["mcpServers", SERVER], reach.server)
 
 
 def drop_server(text: str) -> str:
     """Give ``.mcp.json`` without our server; empty when nothing else was in it."""
-    text = jsontext.drop(text, ["mcpServers", SERVER])
-    return "" if jsontext.is_bare(text) else text
+    return jsontext.drop(text, ["mcpServers", SERVER])
 
 
 def put_settings(text: str, reach: Reach) -> str:
     """Give ``.claude/settings.json`` with our hooks and permission."""
-    text = _with_item(text or "{}\n", ["enabledMcpjsonServers"], SERVER)
+    text = _with_item(text, ["enabledMcpjsonServers"], SERVER)
     text = _with_item(text, ["permissions", "allow"], PERMISSION)
     for hook in _HOOKS:
         text = _put_hook(text, hook, reach.hook(hook.command))
@@ -125,7 +124,7 @@ def drop_settings(text: str) -> str:
             text = jsontext.drop(text, found)
             if _is_left_bare(text, found[:3]):
                 text = jsontext.drop(text, found[:3])
-    return "" if jsontext.is_bare(text) else text
+    return text
 
 
 def _with_item(text: str, path: list[str], item: str) -> str:

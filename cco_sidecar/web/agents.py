@@ -76,6 +76,9 @@ class AgentLine(msgspec.Struct):
     usage: dict[str, float] | None
     doing: str | None
     failure: str | None
+    account: str | None
+    parkings: int
+    parked_since: str | None
     parent: str
     restarts: int
     condition: str | None
@@ -285,6 +288,9 @@ class AgentsAPI:
             usage=self._agents.work.usage_of(agent),
             doing=None if work is None else work.doing or None,
             failure=agent.failure or None,
+            account=agent.account or None,
+            parkings=agent.parkings,
+            parked_since=_time(agent.parked_at),
             parent=agent.parent,
             restarts=agent.restarts,
             condition=agent.condition or None,

@@ -28,6 +28,7 @@ from cco_sidecar.web import (
     issues,
     keys,
     messages,
+    model_accounts,
     openapi,
     replays,
     results,
@@ -49,6 +50,7 @@ MOST_ID = 128
 class APIs:
     """The handlers of all rooms."""
 
+    accounts: model_accounts.ModelAccountsAPI
     agents: agents.AgentsAPI
     budgets: budgets.BudgetsAPI
     checkpoints: checkpoints.CheckpointsAPI
@@ -162,6 +164,11 @@ def route_table(api: APIs) -> Sequence[Route]:
               query=checkpoints.BriefingQuery, answer=checkpoints.BriefingAnswer, answer_forms=document),
         Route("DELETE", "/api/agents/<agent_id>", api.agents.kill, "End an agent.", own,
               query=agents.KillQuery, answer=agents.AgentLine),
+
+        Route("GET", "/api/accounts", api.accounts.list, "List the accounts that agents work for.", ADMIN_ONLY,
+              answer=model_accounts.AccountsAnswer),
+        Route("POST", "/api/accounts/<account>/resume", api.accounts.resume, "Try now whether an account works again.",
+              ADMIN_ONLY, answer=model_accounts.AccountLine),
 
         Route("POST", "/api/issues/<issue_id>", api.issues.describe, "Keep an issue's text.",
               Access(permission=SPAWN_AGENTS, own_issue=True), body=issues.IssueRequest,

@@ -34,6 +34,15 @@ DONE = {
     "total_cost_usd": 0.25,
     "modelUsage": {"big": MODEL, "small": MODEL},
 }
+LOST: dict[str, Any] = {
+    "type": "result",
+    "subtype": "error_during_execution",
+    "is_error": True,
+    "num_turns": 0,
+    "total_cost_usd": 0,
+    "modelUsage": {},
+    "errors": ["No conversation found with session ID: a3f0d27c-5a25-4bb9-83a1-81310aab03fa"],
+}
 USAGE = {
     "input_tokens": 20.0,
     "output_tokens": 10.0,
@@ -90,7 +99,7 @@ def last_words(log: Path) -> Said | None:
 
 def test_success(tmp_path: Path) -> None:
     """The summary has it all; the usage of all models counts."""
-    assert said(tmp_path, INIT, message(1, 7), DONE) == Said(USAGE, text="All green.")
+    assert said(tmp_path, INIT, message(1, 7), DONE) == Said(USAGE, text="All green.", answered=True)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +150,49 @@ def test_several_summaries(tmp_path: Path) -> None:
     assert found is not None
     assert (found.usage["input_tokens"], found.usage["cost_usd"], found.usage["turns"]) == (90, 0.5, 6)
     assert "cost_usd_estimated" not in found.usage
+
+
+def test_how_to_go_on(tmp_path: Path) -> None:
+    """A limit says when it ends, and which conversation it was; a message of Claude Code itself is no answer."""
+    init = {**INIT, "session_id": "a3f0d27c-5a25-4bb9-83a1-81310aab03fa"}
+    retry = {"type": "system", "subtype": "api_retry", "retry_delay_ms": 30_000, "error_status": 429}
+    limit = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": 1_795_366_633}}
+    error = {"type": "assistant", "message": {"id": "e", "model": "<synthetic>", "content": []}}
+    end = {**DONE, "is_error": True, "api_error_status": 429}
+    found = said(tmp_path, init, retry, limit, error, end)
+    assert found is not None
+    assert (found.session_id, found.answered) == (init["session_id"], False)
+    assert (found.resets_at, found.retry_after) == (1_795_366_633.0, 30.0)
+    allowed = {**limit, "rate_limit_info": {"status": "allowed", "resetsAt": 1}}
+    found = said(tmp_path, init, limit, message(1, 7), allowed, error, end)
+    assert found is not None
+    assert (found.resets_at, found.answered) == (None, True)
+
+
+@pytest.mark.parametrize("session_id", ["--dangerously", "", None, 7, "a b c d e f g h", "x" * 65])
+def test_no_session(tmp_path: Path, session_id: object) -> None:
+    """What is put on a command line must be the name of a conversation."""
+    found = said(tmp_path, {**INIT, "session_id": session_id}, DONE)
+    assert found is not None
+    assert found.session_id == ""
+
+
+def test_answered_by_now(tmp_path: Path) -> None:
+    """Whether the model has answered is seen while the agent runs, and only of its newest process."""
+    log = tmp_path / "agent.log"
+    error = {"type": "assistant", "message": {"id": "e", "model": "<synthetic>", "content": []}}
+    answered = []
+    for lines in ([INIT], [INIT, message(1, 7), DONE], [DONE, INIT, error], [DONE, INIT, message(1, 7)]):
+        log.write_bytes(encoded(*lines))
+        answered.append(Ear(Tail(log)).is_answered())
+    assert answered == [False, False, False, True]
+    assert not Ear(Tail(tmp_path / "missing")).is_answered()
+
+
+def test_a_lost_conversation(tmp_path: Path) -> None:
+    """It is said, and what was taken before stays counted."""
+    found = said(tmp_path, INIT, message(1, 7), DONE, LOST)
+    assert found == Said(USAGE, failure="error", reason=LOST["errors"][0], session_lost=True)
 
 
 def test_other_output(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cco_sidecar.backends.quarantine import Quarantine
-from cco_sidecar.backends.recovery import Recovery, recover_segments
+from cco_sidecar.backends.recovery import Recovery, everything, recover_segments
 from cco_sidecar.backends.rotation import Rotation
 from cco_sidecar.backends.segments import frame, segment_name
 
@@ -56,10 +56,14 @@ def lines(first: int, many: int, number: int = 1) -> bytes:
     return b"".join(frame(first + n, entry(number + n)) for n in range(many))
 
 
-def recover(storage: Path) -> Found:
+def is_entry(record: bytes) -> bool:
+    return record.startswith(b'{"k":"entry"')
+
+
+def recover(storage: Path, lasts: Callable[[bytes], bool] = everything) -> Found:
     records: list[bytes] = []
     directory = storage / "events"
-    found = recover_segments(directory, records.append, lambda: 0, Quarantine(storage, ("quarantine",)))
+    found = recover_segments(directory, records.append, lambda: 0, Quarantine(storage, ("quarantine",)), lasts)
     return Found(records, found.recovery)
 
 
@@ -69,7 +73,7 @@ def lay(files: Files, storage: Path) -> None:
         (storage / "events" / name).write_bytes(text)
 
 
-def after(change: Callable[[Files], None]) -> Found:
+def after(change: Callable[[Files], None], lasts: Callable[[bytes], bool] = everything) -> Found:
     """Change the log, recover twice, and check what always holds."""
     files, records = written()
     files = dict(files)
@@ -77,10 +81,10 @@ def after(change: Callable[[Files], None]) -> Found:
     with TemporaryDirectory() as directory:
         storage = Path(directory)
         lay(files, storage)
-        found = recover(storage)
+        found = recover(storage, lasts)
         rest = iter(records)
         assert all(record in rest for record in found.records), "a wrong record, or a wrong order"
-        again = recover(storage)
+        again = recover(storage, lasts)
         assert again.records == found.records
         assert again.recovery == Recovery(len(found.records), 0, 0), "the second start is not clean"
         kept = sorted((storage / "quarantine").glob("*"))
@@ -98,13 +102,14 @@ def test_undamaged() -> None:
     assert files[segment_name(1)].count(b'"skip"') == 1
 
 
-def flip(name: str, place: int, bit: int) -> Found:
-    def change(files: Files) -> None:
-        text = bytearray(files[name])
-        text[place] ^= 1 << bit
-        files[name] = bytes(text)
+def flipped(text: bytes, place: int, bit: int = 0) -> bytes:
+    changed = bytearray(text)
+    changed[place] ^= 1 << bit
+    return bytes(changed)
 
-    return after(change)
+
+def flip(name: str, place: int, bit: int) -> Found:
+    return after(lambda files: files.update({name: flipped(files[name], place, bit)}))
 
 
 def check_flip(name: str, place: int, bit: int) -> None:
@@ -139,6 +144,63 @@ def test_every_bit() -> None:
                 check_flip(name, place, bit)
                 flips += 1
     assert flips > 10_000
+
+
+ENTRIES = [entry(number) for number in range(1, 13)]
+
+
+def test_superseded() -> None:
+    """Of what was written before the newest snapshot, entries are given, and no state."""
+    assert after(lambda _: None, is_entry) == Found([*ENTRIES[:8], state(4), *ENTRIES[8:]], Recovery(13, 0, 0))
+
+
+def places_behind_begin(text: bytes) -> range:
+    """Give the places in a segment's snapshot behind its first line, which says nothing about the state."""
+    return range(text.index(b"\n") + 1, text.index(b"\n", text.index(b'"k":"end"')))
+
+
+def test_damaged_newest_snapshot() -> None:
+    """A bit anywhere in the newest snapshot: the one before it counts, now and at the next start."""
+    text = written()[0][NAMES[2]]
+    for place in places_behind_begin(text):
+        found = after(lambda files, place=place: files.update({NAMES[2]: flipped(text, place)}), is_entry)  # type: ignore[misc]
+        states = [record for record in found.records if not is_entry(record)]
+        assert states in ([state(2), state(3)], [state(2), state(3), state(4)]), place
+        assert [record for record in found.records if is_entry(record)] == ENTRIES
+        assert found.records.index(state(2)) == 3
+        assert found.recovery.damaged == 1
+
+
+def test_damaged_older_snapshot() -> None:
+    """What is superseded is damaged: that is said, and changes nothing."""
+    text = written()[0][NAMES[1]]
+    for place in places_behind_begin(text)[::3]:
+        found = after(lambda files, place=place: files.update({NAMES[1]: flipped(text, place)}), is_entry)  # type: ignore[misc]
+        assert found.records == [*ENTRIES[:8], state(4), *ENTRIES[8:]]
+        assert found.recovery.damaged == 1
+
+
+@pytest.mark.parametrize("lost", [b'"state"', b'"end"'])
+def test_damaged_snapshots(lost: bytes) -> None:
+    """The oldest snapshot counts if no newer one is whole, whether a record was lost or the end."""
+
+    def change(files: Files) -> None:
+        for name in NAMES[1:]:
+            files[name] = flipped(files[name], files[name].index(lost))
+
+    found = after(change, is_entry)
+    assert found.records[:4] == [state(1), *ENTRIES[:3]]
+    assert found.recovery.damaged == 2
+
+
+def test_unfinished_newest_snapshot() -> None:
+    """One that was being written when the process ended is none: the one before it counts."""
+    text = written()[0][NAMES[2]]
+
+    def change(files: Files) -> None:
+        files[NAMES[2]] = text[: text.index(b'{"cco":1', text.index(b'"state"'))]
+
+    assert after(change, is_entry).records == [*ENTRIES[:3], state(2), state(3), *ENTRIES[3:8]]
 
 
 @pytest.mark.parametrize("back", range(1, 4))

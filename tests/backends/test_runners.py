@@ -76,6 +76,18 @@ def test_packaged() -> None:
     assert runners["demo"].expand(VALUES) == ["<python>", "-P", "-m", "cco_sidecar.demo.agent"]
 
 
+def test_packaged_resume() -> None:
+    """The packaged `claude` goes on with a conversation under the same options that it began with."""
+    runner = packaged_runners()["claude"]
+    resumed = runner.expand({**VALUES, "session_id": "session-1"})
+    assert resumed[resumed.index("--resume") + 1] == "session-1"
+    assert not any(argument == "<task>" for argument in resumed)
+    begun = runner.expand({**VALUES, "session_id": ""})
+    assert begun[2] == "<task>"
+    assert resumed[6:] == begun[3:]  # after "--resume", its session, "--fork-session"
+    assert packaged_runners()["demo"].expand({**VALUES, "session_id": "session-1"})[0] == "<python>"
+
+
 def test_each_argument_by_itself() -> None:
     """A task is one argument, whatever is in it, and is not expanded again."""
     runner = parse_runners({"x": {"command": ["run", "--task={task}", "{issue_id}/{agent_id}"]}})["x"]
@@ -106,6 +118,10 @@ def test_braces() -> None:
         ({"command": ["run"], "shell": True}, "unknown field `shell`"),
         ({"command": ["run"], "env": {"A-B": "x"}}, "'A-B', which can't be an environment variable"),
         ({"command": ["run"], "env": {"JWT_TOKEN": "x"}}, "JWT_TOKEN, which the sidecar sets itself"),
+        ({"command": ["run", "{session_id}"]}, "there is no placeholder {session_id}"),
+        ({"command": ["run"], "resume": ["run"], "output": "stream-json"}, "resume must have {session_id}"),
+        ({"command": ["run"], "resume": ["run", "{session_id}"]}, 'and output "stream-json" that tells it'),
+        ({"command": ["run"], "resume": ["", "{session_id}"]}, "resume must be a list that begins with a program"),
         ({}, "missing required field `command`"),
     ],
 )

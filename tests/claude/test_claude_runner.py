@@ -17,12 +17,12 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture
 def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    """A sidecar whose agents find `claude`."""
+    """A sidecar whose agents find `claude`; what stops one is its end."""
     assert CLAUDE is not None
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "claude").symlink_to(CLAUDE)
-    made = Sidecar(tmp_path)
+    made = Sidecar(tmp_path, config={"breaker": {"max_parkings": 0}})
     made.environment["PATH"] = f"{programs}:/usr/bin:/bin"
     subprocess.run(["git", "init", "-q", "."], cwd=made.root, check=True)
     with made as found:

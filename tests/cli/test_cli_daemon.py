@@ -170,6 +170,53 @@ def test_several_run(cco: "Cco", home: Path, port: str) -> None:
     ]
 
 
+def test_named_by_url(cco: "Cco", home: Path, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL says which one, as for every other command: the flag, then the environment; --port beats the latter."""
+    other = free_port()
+    for each in (port, other):
+        assert cco("daemon", "start", "--port", each).exit_code == 0
+    monkeypatch.setenv("CCO_SIDECAR_URL", f"http://localhost:{other}/api")
+    seen = [
+        json.loads(cco("daemon", "status", *more).stdout)["port"]
+        for more in ((), ("--sidecar-url", f"127.0.0.1:{port}"), ("--port", port))
+    ]
+    assert seen == [int(other), int(port), int(port)]
+    before = runfile.running_on(home, int(other))
+    assert cco("daemon", "restart").exit_code == 0
+    after = runfile.running_on(home, int(other))
+    assert before is not None and after is not None and before.pid != after.pid
+    assert cco("daemon", "stop").exit_code == 0
+    assert [entry.port for entry in runfile.running(home)] == [int(port)]
+    assert cco("daemon", "stop").stderr == "No sidecar runs.\n"
+    assert cco("daemon", "status").exit_code == 3
+    assert cco("--sidecar-url", f"http://127.0.0.1:{port}", "orchestration-server", "stop").exit_code == 0
+    assert runfile.running(home) == []
+
+
+def test_restart_of_none_at_a_url(cco: "Cco", home: Path, port: str) -> None:
+    """Where none runs at the URL, one is started there."""
+    assert cco("daemon", "restart", "--sidecar-url", f"http://127.0.0.1:{port}").exit_code == 0
+    assert started(home)[2:] == ["orchestration-server", f"--port={port}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--sidecar-url", "http://elsewhere.example:3001"), "where it runs"),
+        (("--sidecar-url", "http://"), "must be like"),
+        (("--sidecar-url", "http://127.0.0.1:3001", "--port", "3001"), "one of them"),
+    ],
+)
+def test_no_sidecar_of_this_machine(cco: "Cco", home: Path, port: str, words: tuple[str, ...], complaint: str) -> None:
+    """What no process here can be is refused, and the one that runs here is left alone."""
+    assert cco("daemon", "start", "--port", port).exit_code == 0
+    for command in ("stop", "restart", "status"):
+        found = cco("daemon", command, *words)
+        assert found.exit_code == 2
+        assert complaint in found.stderr
+    assert len(runfile.running(home)) == 1
+
+
 def test_restart(cco: "Cco", home: Path, port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart keeps the options, the settings of the environment and the directory, wherever it is asked for."""
     monkeypatch.setenv("CCO_SIDECAR_LOG_LEVEL", "debug")

@@ -103,14 +103,23 @@ def test_what_is_theirs_stays(repository: Path, cco: "Cco") -> None:
     assert b"./mine.sh" in after[".claude/settings.json"]
     assert after["CLAUDE.md"].startswith(b"# Rules\r\n\r\nBe kind.\r\n\r\n<!-- cco: begin")
     assert b"\r\r" not in after["CLAUDE.md"]
-    assert after[".gitignore"].startswith(b"build/\n\n# cco: begin")
+    assert after[".gitignore"].startswith(b"build/\n# cco: begin")
     assert b"name: python-specialist" in after[".claude/agents/python-specialist.md"]
     assert cco("init", "--check").exit_code == 0
     assert cco("init", "--remove").exit_code == 0
-    left = content(repository)
-    assert left.pop(".gitignore") == b"build/\n"  # it ends with a line end now
-    before.pop(".gitignore")
-    assert left == before
+    assert content(repository) == before
+
+
+def test_what_is_theirs_and_empty_stays(repository: Path, cco: "Cco") -> None:
+    """Empty objects that were there before are there afterwards, and so is a file of nothing else."""
+    (repository / ".claude").mkdir()
+    (repository / ".mcp.json").write_text("{}")
+    (repository / ".claude/settings.json").write_text('{"hooks": {}, "permissions": {"allow": [ ]}}\n')
+    before = content(repository)
+    assert cco("init").exit_code == 0
+    assert cco("init", "--check").exit_code == 0
+    assert cco("init", "--remove").exit_code == 0
+    assert content(repository) == before
 
 
 def test_hooks_beside_ours_stay(repository: Path, cco: "Cco") -> None:

@@ -12,9 +12,11 @@ from zope.interface import implementer
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_care import AgentCare, Patience
 from cco_sidecar.core.agent_lives import AgentHooks
+from cco_sidecar.core.agent_parking import ParkingLimits
 from cco_sidecar.core.agent_rows import Agent, LastWords, SpawnOrder
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.breaker import Breakers, Waits
 from cco_sidecar.core.crash_loops import CrashLoops
 from cco_sidecar.core.ledger import Ledger
 from cco_sidecar.errors import Refusal, SpawnFailed
@@ -141,6 +143,9 @@ class House:
     words: "Deferred[LastWords | None] | None" = None
     numbers: "count[int]" = field(factory=lambda: count(1))
     parked: set[str] = field(factory=set)
+    waits: Waits = field(factory=lambda: Waits(30, 300, 600, 0))
+    limits: ParkingLimits = field(factory=ParkingLimits)
+    breakers: Breakers = field(init=False)
     agents: Agents = field(init=False)
     care: AgentCare = field(init=False)
     ledger: Ledger = field(init=False)
@@ -153,10 +158,13 @@ class House:
             gone=lambda agent: self.steps.append(f"gone {agent.agent_id}"),
             log_tail=lambda agent_id: succeed(f"the last line of {agent_id}"),
             last_words=lambda _: self.words,
+            account_of=lambda _, environment: environment.get("ACCOUNT", ""),
         )
         self.ledger = Ledger(self.journal)
+        self.breakers = Breakers(self.clock, self.waits, lambda: 0.0)
+        self.breakers.keep_in(self.ledger)
         loops = CrashLoops(3, 1, 300, lambda: 0.0)
-        admission = Admission(self.places, self.queue, self.caps, self.per_minute, loops.held_until)
+        admission = Admission(self.places, self.queue, self.caps, self.per_minute, loops.held_until, self.breakers)
         self.agents = Agents(
             lambda: None,
             self.clock,
@@ -166,6 +174,8 @@ class House:
             hooks,
             AllSigns(),
             loops,
+            self.breakers,
+            self.limits,
             self.depth,
         )
         self.agents.add_project("p", self.ledger)
@@ -188,6 +198,8 @@ class House:
             self.depth,
             self.patience,
             MemoryJournal(records),
+            waits=self.waits,
+            limits=self.limits,
             clock=self.clock,
             numbers=self.numbers,
         )

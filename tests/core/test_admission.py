@@ -1,6 +1,7 @@
 """Admission: the cap, the order of the queue and its bound."""
 
 import pytest
+from attrs import define
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -168,3 +169,40 @@ class AdmissionModel(RuleBasedStateMachine):
 
 
 test_order = AdmissionModel.TestCase
+
+
+def test_who_returns_first() -> None:
+    """Who ran before comes before those of its priority, and behind those of a higher one."""
+    admission = Admission(10)
+    for name, returns, priority in [("new", False, "normal"), ("back", True, "normal"), ("high", False, "high")]:
+        admission.enter(Applicant(name, returns=returns), priority)
+    assert [admission.admit(0.0) for _ in range(4)] == ["high", "back", "new", None]
+
+
+@define
+class Breakers:
+    """Holds one account."""
+
+    until: float
+
+    def held_until(self, account: str) -> float:
+        return self.until if account == "held" else 0.0
+
+    def why_held(self, account: str) -> str:
+        return f"{account} is held"
+
+
+def test_held_account() -> None:
+    """Whose account is held waits, and nobody waits for it; that nobody knows until when is no time to wake up at."""
+    breakers = Breakers(float("inf"))
+    admission = Admission(2, breakers=breakers)
+    admission.enter(Applicant("a", account="held"), "high")
+    admission.enter(Applicant("b", account="free"), "low")
+    admission.enter(Applicant("c"), "low")
+    assert [admission.admit(0.0), admission.admit(0.0)] == ["b", "c"]
+    admission.leave("b")
+    assert admission.next_at(0.0) is None
+    assert admission.why_waits("a", 0.0) == "held is held"
+    breakers.until = 7.0
+    assert (admission.admit(6.0), admission.next_at(6.0)) == (None, 7.0)
+    assert admission.admit(7.0) == "a"

@@ -1,9 +1,10 @@
 """Care for agents: one that never asked for anything is started again once; all else is reported. By facts alone."""
 
 import pytest
+from twisted.internet.defer import succeed
 
 from cco_sidecar.core.agent_care import Patience, judge
-from cco_sidecar.core.agent_rows import Agent
+from cco_sidecar.core.agent_rows import Agent, LastWords
 from cco_sidecar.core.agent_signs import Signs
 from cco_sidecar.errors import EventLogUnavailable
 from cco_sidecar.interfaces import Look
@@ -74,6 +75,21 @@ def test_never_asked() -> None:
         "agent_stalled",
         "agent_failed",
     ]
+
+
+def test_started_again_with_its_conversation() -> None:
+    """What the model has answered before it was ended is not lost, nor what that took."""
+    house = House()
+    house.spawn()
+    wait(house, 60)
+    words = LastWords({"turns": 1.0}, answered=True, session_id="session-1")
+    house.words = succeed(words)
+    house.launcher.end("a1", -15)
+    assert (agent(house).status, agent(house).session_id, agent(house).restarts) == ("running", "session-1", 1)
+    assert agent(house).usage == {"turns": 1.0}
+    house.words = succeed(LastWords({"turns": 3.0}))
+    house.launcher.end("a1", 0)
+    assert (agent(house).status, agent(house).usage) == ("completed", {"turns": 3.0})
 
 
 def test_second_try_works() -> None:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from cco_sidecar.core.agent_rows import AgentRows
 from cco_sidecar.core.events.subscriptions import Subscriptions
 from cco_sidecar.core.idempotency import Idempotency
-from cco_sidecar.core.ledger import KEY_KIND, KeyRecord, Ledger, Record, encode
+from cco_sidecar.core.ledger import ENTRY_KIND, KEY_KIND, KeyRecord, Ledger, Record, encode
 from tests.fakes import MemoryJournal
 
 KEY = KeyRecord("a", "POST /x", "k", "digest", 1.5, 201, msgspec.Raw(b'{"x":[1]}'))
@@ -45,6 +45,16 @@ def test_round_trip() -> None:
         ledger.restore(record)
     assert keeper.seen == [("a", b'{"x":1}'), ("a", b"null")]
     assert other.seen == [("b", b"[2]")]
+
+
+def test_what_no_snapshot_has() -> None:
+    """Entries of the log are wanted from every segment; what is state is in the newest snapshot."""
+    journal = MemoryJournal()
+    ledger = Ledger(journal)
+    ledger.record(ENTRY_KIND, {"sequence": 1}, KEY)
+    ledger.record("a", {"k": "event"})
+    ledger.note(KEY_KIND, 1)
+    assert [ledger.lasts(record) for record in journal.records] == [True, False, False]
 
 
 def test_key_in_the_same_record() -> None:

@@ -16,10 +16,12 @@ from zope.interface import implementer
 
 from cco_sidecar.core.admission import Admission
 from cco_sidecar.core.agent_lives import AgentHooks
+from cco_sidecar.core.agent_parking import ParkingLimits
 from cco_sidecar.core.agent_rows import Agent, LastWords
 from cco_sidecar.core.agent_signs import AllSigns
 from cco_sidecar.core.agent_work import Work
 from cco_sidecar.core.agents import Agents
+from cco_sidecar.core.breaker import Breakers, Waits
 from cco_sidecar.core.budgets.budgets import Budgets
 from cco_sidecar.core.budgets.news import BudgetNews
 from cco_sidecar.core.budgets.spending import Spending
@@ -240,7 +242,11 @@ class FlowHouse:
         )
         admission = Admission(self.places, self.queue, withheld=lambda agent_id: self.steward.withheld(agent_id))  # noqa: PLW0108
         loops = CrashLoops(0, 1, 1, lambda: 0.0)
-        self.agents = Agents(lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops)
+        breakers = Breakers(clock, Waits(), lambda: 0.0)
+        limits = ParkingLimits()
+        self.agents = Agents(
+            lambda: None, clock, lambda: "nobody", self.world, admission, hooks, AllSigns(), loops, breakers, limits
+        )
         for keeper in (hub, hub.subscriptions, issues, keys, letters, runs, texts, book):
             ledger.join(keeper)
         self.agents.add_project("p", ledger, budgets.spending)

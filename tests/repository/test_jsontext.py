@@ -5,11 +5,12 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cco_sidecar.repository import jsontext
 from cco_sidecar.repository.jsontext import NotJson
+from cco_sidecar.repository.settings import Reach, drop_server, drop_settings, put_server, put_settings
 
 COMMENTED = """\
 // mine
@@ -65,7 +66,7 @@ def test_append_to_a_list_with_a_comma_at_its_end() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1, column 1: a value is needed here"),
+        (" ", "line 1, column 2: a value is needed here"),
         ('{"a" 1}', "line 1, column 6: ':' is needed here"),
         ("{\n  a: 1}", "line 2, column 3: a name in double quotes is needed here"),
         ('{"a": 1 "b": 2}', "line 1, column 9: ',' or '}' is needed here"),
@@ -138,3 +139,73 @@ def test_drop_an_item(items: list[Any], indent: Any, data: st.DataObject) -> Non
     index = data.draw(st.integers(0, len(items) - 1))
     left = items[:index] + items[index + 1 :]
     assert json.loads(jsontext.drop(text, ["list", index])) == {"mine": 1, **({"list": left} if left else {})}
+
+
+BLANKS = st.sampled_from(["", "", " ", "\n", "\n  ", "\t", " // c\n", "/* c */", " /* c\n*/ ", "\n// {\n"])
+OTHERS: st.SearchStrategy[Any] = st.sampled_from(
+    ["mine", 1.5, None, [], {}, [{}], {"a": []}, {"type": "command", "command": "make lint"}, "{}", "// no"]
+)
+GROUPS = st.lists(st.fixed_dictionaries({"hooks": st.lists(OTHERS, max_size=2)}), max_size=2)
+HOOKS = st.dictionaries(st.sampled_from(["Stop", "SessionStart", "Notification"]), GROUPS, max_size=3)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "env": OTHERS,
+        "hooks": HOOKS,
+        "permissions": st.fixed_dictionaries({}, optional={"allow": st.lists(OTHERS, max_size=2), "deny": OTHERS}),
+        "enabledMcpjsonServers": st.lists(OTHERS, max_size=2),
+        "mcpServers": st.dictionaries(st.sampled_from(["a", "b"]), OTHERS, max_size=2),
+    },
+)
+REACH = Reach("/opt/cco", "http://127.0.0.1:3001")
+
+
+@st.composite
+def written(draw: st.DrawFn, value: Any) -> str:
+    """Write a value as a person might, with comments anywhere and commas at the end."""
+    if not isinstance(value, dict | list):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        parts = [json.dumps(key) + draw(BLANKS) + ":" + draw(BLANKS) + draw(written(it)) for key, it in value.items()]
+    else:
+        parts = [draw(written(it)) for it in value]
+    inner = ",".join(draw(BLANKS) + part + draw(BLANKS) for part in parts) or draw(BLANKS)
+    if parts and draw(BLANKS) == " ":
+        inner += "," + draw(BLANKS)
+    return "{" + inner + "}" if isinstance(value, dict) else "[" + inner + "]"
+
+
+@given(SETTINGS.flatmap(written), BLANKS, BLANKS, st.booleans())
+@settings(max_examples=60, deadline=None)
+@example('{"hooks": {}, "permissions": {"allow": []}, "mcpServers": {}}', "", "\n", True)
+@example("{}", "", "", True)
+def test_init_and_its_removal_leave_no_trace(whole: str, before: str, behind: str, again: bool) -> None:
+    """Whatever was there, and however it was written: after init and `--remove` it is there again to the byte."""
+    text = before + whole + behind
+    for put, drop in ((put_server, drop_server), (put_settings, drop_settings)):
+        changed = put(text, REACH)
+        assert changed != text
+        if again:
+            assert put(changed, REACH) == changed
+            moved = Reach("/usr/bin/cco", "http://127.0.0.1:4000")
+            changed = put(put(changed, moved), REACH)
+        assert drop(changed) == text
+        assert drop(text) == text
+
+
+def test_a_file_of_ours_goes() -> None:
+    """What init made is nothing afterwards, and what it did not make stays, however empty."""
+    for put, drop in ((put_server, drop_server), (put_settings, drop_settings)):
+        made = put("", REACH)
+        assert " \n" not in made
+        assert drop(made) == ""
+        assert drop("{}") == "{}"
+        assert drop("") == ""
+
+
+def test_a_word_of_a_person_beside_ours() -> None:
+    """A comment or a member that was added to what had been empty stays."""
+    text = put_server('{"mcpServers": {}}', REACH)
+    assert drop_server(text.replace("  }\n", "  } // mine\n")).count("// mine") == 1
+    other = jsontext.put(text, ["mcpServers", "other"], 1)
+    assert plain(drop_server(other)) == {"mcpServers": {"other": 1}}

@@ -1,15 +1,18 @@
 """MCP against the official programs: the conformance suite (npm), and the Python SDK's client.
 
-The suite is installed here when it is first wanted, into a directory of this test run; without npm, or without a way
-to its registry, this is skipped. It cannot show a token, so it asks through a door that puts one into each request.
+The suite is installed when it is first wanted, into the user's cache; without npm, or without a way to its registry,
+this is skipped. It cannot show a token, so it asks through a door that puts one into each request.
 """
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +56,30 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def suite() -> list[str]:
     """Give the command of the conformance suite."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cco-sidecar"
+    kept = cache / f"mcp-{SUITE.rpartition('@')[2]}-{NODE}"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="mcp-", dir=cache))
+        try:
+            _install(made)
+            with suppress(OSError):  # another run was quicker
+                made.rename(kept)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    modules = kept / "node_modules"
+    return [
+        str(modules / ".bin" / "node"),
+        str(modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"),
+    ]
+
+
+def _install(directory: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not there: the MCP conformance suite cannot be installed")
-    directory = tmp_path_factory.mktemp("npm")
     (directory / "package.json").write_text("{}")
     options = ["--no-audit", "--no-fund", "--loglevel=error"]
     try:
@@ -70,11 +91,6 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         pytest.skip("npm did not install the MCP conformance suite in time")
     if done.returncode:
         pytest.skip(f"npm could not install the MCP conformance suite: {done.stderr[-300:]}")
-    modules = directory / "node_modules"
-    return [
-        str(modules / ".bin" / "node"),
-        str(modules / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"),
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +146,35 @@ async def _talk(client: Any) -> dict[str, Any]:
         }
 
 
-@pytest.mark.parametrize("way", ["legacy", "auto", "stdio"])
-def test_python_sdk(way: str, sidecar: Sidecar, door: str) -> None:
-    """The official client lists, calls, waits with signs of life, and reads, in both eras and over stdio."""
+WAYS = ("legacy", "auto", "stdio")
+
+
+@pytest.fixture(scope="module")
+def talks(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+    """Let clients of the SDK talk in all ways at once, since most of it is waiting."""
     mcp = pytest.importorskip("mcp", reason="the MCP SDK is not there: pip install 'cco-sidecar[test]'")
     stdio = pytest.importorskip("mcp.client.stdio")
-    server: Any = door
-    if way == "stdio":
-        environ = {"CCO_TOKEN": sidecar.agent_token("mcp-2"), "CCO_SIDECAR_URL": f"http://127.0.0.1:{sidecar.port}"}
-        path = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        server = stdio.StdioServerParameters(
-            command=sys.executable, args=["-m", "cco_sidecar", "mcp"], env=environ | path
-        )
-    mode: Any = "legacy" if way == "legacy" else "auto"
-    got = asyncio.run(_talk(mcp.Client(server, mode=mode)))
+    environ = {"CCO_TOKEN": sidecar.agent_token("mcp-2"), "CCO_SIDECAR_URL": f"http://127.0.0.1:{sidecar.port}"}
+    path = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    program = stdio.StdioServerParameters(command=sys.executable, args=["-m", "cco_sidecar", "mcp"], env=environ | path)
+
+    async def talk(*servers: tuple[Any, Any]) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(_talk(mcp.Client(server, mode=mode)) for server, mode in servers))
+
+    # An agent each: one has one wait for the same events at a time.
+    with (
+        Door(sidecar.port, sidecar.agent_token("mcp-3")) as old,
+        Door(sidecar.port, sidecar.agent_token("mcp-4")) as new,
+    ):
+        urls = [f"http://127.0.0.1:{door.port}/api/mcp" for door in (old, new)]
+        found = asyncio.run(talk((urls[0], "legacy"), (urls[1], "auto"), (program, "auto")))
+    return dict(zip(WAYS, found, strict=True))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_python_sdk(way: str, talks: dict[str, dict[str, Any]]) -> None:
+    """The official client lists, calls, waits with signs of life, and reads, in both eras and over stdio."""
+    got = talks[way]
     assert {"get_context", "spawn_agent", "wait_for_event"} <= set(got["tools"])
     assert got["events"][-1]["data"] == {"n": 1}
     assert (got["timeout"], got["refused"], got["read"]) == (True, True, "sdk_event")

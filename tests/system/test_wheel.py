@@ -54,16 +54,16 @@ def _config_home() -> str:
     return str(Path.home() / ".config")
 
 
-def pip(python: Path, *arguments: str | Path, cwd: Path) -> str:
-    """Run an environment's pip, with this user's cache."""
+def pip(python: Path | str, *arguments: str | Path, cwd: Path) -> str:
+    """Run pip for an environment, which need not have one, with this user's cache."""
     cache = os.environ.get("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
-    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
-    return run(command, cwd, PIP_CACHE_DIR=cache)
+    options = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    return run([sys.executable, "-m", "pip", "--python", python, *options, *arguments], cwd, PIP_CACHE_DIR=cache)
 
 
 def make_environment(directory: Path) -> Path:
     """Make an empty environment; gives its directory of programs."""
-    venv.create(directory, with_pip=True, symlinks=True)
+    venv.create(directory, with_pip=False, symlinks=True)
     return directory / "bin"
 
 
@@ -72,7 +72,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Go on only where pip finds packages at all."""
     directory = tmp_path_factory.mktemp("index")
     try:
-        pip(Path(sys.executable), "download", "--no-deps", "--dest", ".", "attrs", cwd=directory)
+        pip(sys.executable, "download", "--no-deps", "--dest", ".", "attrs", cwd=directory)
     except AssertionError as error:
         pytest.skip(f"no package index can be reached: {str(error).splitlines()[-1]}")
 
@@ -105,7 +105,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel and what it asks for, and nothing else; gives the directory of programs."""
     directory = tmp_path_factory.mktemp("bare")
     programs = make_environment(directory / "environment")
-    pip(programs / "python", "install", wheel, cwd=directory)
+    pip(programs / "python", "install", "--no-compile", wheel, cwd=directory)
     return programs
 
 
@@ -154,7 +154,7 @@ def test_an_editable_install_shows_the_plugin(tree: Path, index: None, tmp_path:
     (ours,) = {Path(path) for path in sys.path if path.endswith("site-packages") and Path(path, "twisted").is_dir()}
     (theirs,) = (tmp_path / "environment" / "lib").glob("python*/site-packages")
     (theirs / "dependencies.pth").write_text(f"{ours}\n")
-    pip(programs / "python", "install", "--no-deps", "--editable", tree, cwd=tmp_path)
+    pip(programs / "python", "install", "--no-compile", "--no-deps", "--editable", tree, cwd=tmp_path)
     twistd = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
     assert re.search(r"^\s+cco-sidecar\s", run([programs / "python", "-c", twistd, "--help"], tmp_path), re.MULTILINE)
     assert run([programs / "cco", "--version"], tmp_path).strip() == f"cco {__version__}"

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
+
+from cco_sidecar.backends.gatherer.gatherer_process import GathererProcess
 
 pytest.register_assert_rewrite("tests.web.sidecar")
 
@@ -41,6 +44,13 @@ def _kill_all(sidecar: Sidecar) -> None:
     for project in sidecar.settings.projects:
         for agent in sidecar.admin.get("/api/agents", project=project, limit=1000).ok()["agents"]:
             sidecar.admin.delete(f"/api/agents/{agent['agent_id']}", project=project, force="true")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_head_start() -> Iterator[None]:
+    """The process that gathers starts when it is first needed: most tests need none."""
+    with mock.patch.object(GathererProcess, "start"):
+        yield
 
 
 @pytest.fixture(scope="session")

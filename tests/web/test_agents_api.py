@@ -18,7 +18,8 @@ SPAWN_ANSWER = {
 AGENT_LINE = {
     "agent_id", "agent_type", "issue_id", "project_id", "status", "process_id", "started_at", "ended_at", "exit_code",
     "result_id", "usage", "doing", "failure", "parent", "restarts", "condition", "condition_since", "reason",
-    "queued_because", "last_request_at", "last_heartbeat_at", "log_tail",
+    "queued_because", "last_request_at", "last_heartbeat_at", "log_tail", "account", "parkings",
+    "parked_since",
 }  # fmt: skip
 
 

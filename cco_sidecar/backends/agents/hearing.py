@@ -58,6 +58,13 @@ class Ear:
                 self._work = Work(self._tally.usage, self._tally.doing)
             return self._work, many
 
+    def is_answered(self) -> bool:
+        """Hear what is new; say whether the model has answered the agent's newest process. Blocks."""
+        with self._lock:
+            while self._read():
+                pass
+            return self._tally.is_answered
+
     def finish(self) -> Said | None:
         """Hear all that is left, and sum up. Blocks."""
         with self._lock:
@@ -129,6 +136,10 @@ class Hearing:
 
     def _ear(self, agent_id: str) -> Ear:
         return self._ears.setdefault(agent_id, Ear(Tail(self._log_path(agent_id))))
+
+    def is_answered(self, agent: Agent) -> "Deferred[bool]":
+        """Fire with whether the model has answered an agent that runs."""
+        return self._in_thread(self._ear(agent.agent_id).is_answered)
 
     async def _hear(self, agent: Agent) -> LastWords | None:
         ear = self._ear(agent.agent_id)

@@ -124,12 +124,13 @@ class Provisions:
         )
         more = {
             "python": sys.executable,
+            "session_id": agent.session_id,
             "model": self._roster.get(agent.agent_type).model,
             "mcp_config": str(servers_path(self._run_directory, agent.agent_id)),
             "settings_file": str(settings_path(self._run_directory, agent.agent_id)),
         }
         command = runner.expand({**values, **more})
-        return LaunchOrder(agent.agent_id, command, environment, project.root, agent.timeout_seconds)
+        return LaunchOrder(agent.agent_id, command, environment, project.root, agent.seconds_left)
 
     async def _write_files(self, agent_id: str, runner: Runner) -> None:
         """Write the files that the runner's command names."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import Literal
 
@@ -18,6 +18,7 @@ MOST_NAMES = 64
 MOST_VALUE_BYTES = 8 * 1024
 PLACEHOLDERS = frozenset({"task", "python", "agent_id", "agent_type", "issue_id", "project_id", "project_root"})
 PLACEHOLDERS |= {"model", "mcp_config", "settings_file"}
+RESUME_PLACEHOLDERS = PLACEHOLDERS | {"session_id"}
 
 Output = Literal["text", "stream-json"]
 
@@ -76,6 +77,7 @@ class _RunnerText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     first_request_seconds: int | None = None
     output: Output = "text"
+    resume: list[str] = []
 
 
 @frozen
@@ -85,6 +87,7 @@ class Runner:
     :param command: arguments, with placeholders such as ``{task}``; ``{{task}}`` is ``{task}`` itself.
     :param first_request_seconds: until its agent's first request, 0 for ever; None as the settings have it.
     :param output: ``stream-json`` is Claude Code's: it says what the work took, and what came of it.
+    :param resume: the command that goes on with a conversation, with ``{session_id}``; empty if none can.
     """
 
     name: str
@@ -92,17 +95,20 @@ class Runner:
     env: Mapping[str, str] = field(factory=dict)
     first_request_seconds: int | None = None
     output: Output = "text"
+    resume: tuple[str, ...] = ()
 
     def wants(self, placeholder: str) -> bool:
-        """Say whether the command names a placeholder."""
-        return any(found[2] == placeholder for argument in self.command for found in _PLACEHOLDER.finditer(argument))
+        """Say whether a command names a placeholder."""
+        arguments = (*self.command, *self.resume)
+        return any(found[2] == placeholder for argument in arguments for found in _PLACEHOLDER.finditer(argument))
 
     def expand(self, values: Mapping[str, str]) -> list[str]:
         """Fill in the placeholders, each argument by itself and without a shell.
 
-        :param values: one for each of `PLACEHOLDERS`.
+        :param values: one for each of `PLACEHOLDERS`, and ``session_id`` to go on with that conversation.
         """
-        return [_expand(argument, values) for argument in self.command]
+        goes_on = self.resume and values.get("session_id")
+        return [_expand(argument, values) for argument in (self.resume if goes_on else self.command)]
 
 
 def _expand(argument: str, values: Mapping[str, str]) -> str:
@@ -137,23 +143,31 @@ def _parse_runner(name: str, body: object) -> Runner:
         raise ValueError(f"runner {name!r}: {error}") from error
     if not text.command or not text.command[0]:
         raise ValueError(f"runner {name!r}: command must be a list that begins with a program")
+    if text.resume and not text.resume[0]:
+        raise ValueError(f"runner {name!r}: resume must be a list that begins with a program")
     for argument in text.command:
-        _check_placeholders(name, argument)
+        _check_placeholders(name, argument, PLACEHOLDERS)
+    for argument in text.resume:
+        _check_placeholders(name, argument, RESUME_PLACEHOLDERS)
+    if text.resume and (text.output != "stream-json" or not any("{session_id}" in each for each in text.resume)):
+        raise ValueError(f'runner {name!r}: resume must have {{session_id}}, and output "stream-json" that tells it')
     for variable, value in text.env.items():
         if _NAME.fullmatch(variable) is None or "\0" in value:
             raise ValueError(f"runner {name!r}: env has {variable!r}, which can't be an environment variable")
         if variable in _OWN:
             raise ValueError(f"runner {name!r}: env has {variable}, which the sidecar sets itself")
-    return Runner(name, tuple(text.command), dict(text.env), text.first_request_seconds, text.output)
+    return Runner(
+        name, tuple(text.command), dict(text.env), text.first_request_seconds, text.output, tuple(text.resume)
+    )
 
 
-def _check_placeholders(name: str, argument: str) -> None:
+def _check_placeholders(name: str, argument: str, known: Collection[str]) -> None:
     if "\0" in argument:
         raise ValueError(f"runner {name!r}: a NUL in its command")
     for found in _PLACEHOLDER.finditer(argument):
-        if found[2] is None or found[2] in PLACEHOLDERS:
+        if found[2] is None or found[2] in known:
             continue
-        near = difflib.get_close_matches(found[2], PLACEHOLDERS, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(found[2], known, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"runner {name!r}: there is no placeholder {found[0]}; did you mean {{{near}}}? "
             f"(write {{{found[0]}}} for the text itself)"

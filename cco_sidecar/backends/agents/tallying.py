@@ -4,12 +4,13 @@ Each line with a message has that message's input; what it will have written is 
 Until then both are reckoned from what can be seen, rather too low than too high.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from cco_sidecar.backends.agents.prices import estimated_usd
 from cco_sidecar.core.agent_rows import LastWords
@@ -37,6 +38,12 @@ _OF_MESSAGE = {
 }
 _ENDS = {"error_max_turns": "max_turns", "error_max_budget_usd": "max_budget"}
 _LOGIN = (401, 403)
+_SYNTHETIC = "<synthetic>"
+"""The model that messages of Claude Code itself name."""
+_NO_SESSION = "No conversation found with session ID"
+_MOST_RETRY_SECONDS = 3600.0
+# It becomes an argument of a command.
+_SESSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{7,63}")
 _COST, _ESTIMATED = "cost_usd", "cost_usd_estimated"
 
 
@@ -59,6 +66,8 @@ class _Line(msgspec.Struct):
     subtype: Any = None
     session_id: Any = None
     parent_tool_use_id: Any = None
+    rate_limit_info: Any = None
+    retry_delay_ms: Any = None
     message: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -77,6 +86,20 @@ class _Message:
 
 
 @define(eq=False)
+class _Limit:
+    """What a process was told of the limits of its account."""
+
+    resets_at: float | None = None
+    retry_after: float | None = None
+
+    def take(self, about: object) -> None:
+        """Take what is said now."""
+        if isinstance(about, dict):
+            is_rejected = about.get("status") == "rejected"
+            self.resets_at = (_number(about.get("resetsAt")) or None) if is_rejected else None
+
+
+@define(eq=False)
 class Tally:
     """The sum of an agent's output. A process that was started again has another session: its work is added."""
 
@@ -86,6 +109,8 @@ class Tally:
     _counted: dict[str, float] = field(factory=dict)  # what this one took, but for the messages below
     _messages: "OrderedDict[str, _Message]" = field(factory=OrderedDict)
     _summary: Mapping[str, Any] | None = None  # of the session, if nothing came after it
+    _answered: bool = False  # whether the model has answered the newest process
+    _limit: _Limit = field(factory=_Limit)  # what that one was told of limits
 
     def take(self, text: bytes) -> None:
         """Take the next line; what others wrote between them is passed over."""
@@ -101,6 +126,10 @@ class Tally:
                 self._take_summary(msgspec.json.decode(text, type=dict[str, Any]))
             elif line.type == "system" and line.subtype == "init":
                 self._begin(line.session_id)
+            elif line.type == "system" and line.subtype == "api_retry":
+                self._limit.retry_after = min(_number(line.retry_delay_ms) / 1000, _MOST_RETRY_SECONDS)
+            elif line.type == "rate_limit_event":
+                self._limit.take(line.rate_limit_info)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
 
@@ -109,7 +138,20 @@ class Tally:
         usage = self.usage
         if usage is None:
             return None
-        return Said(usage) if self._summary is None else _at_the_end(usage, self._summary)
+        said = Said(usage) if self._summary is None else _at_the_end(usage, self._summary)
+        session = self._session
+        return evolve(
+            said,
+            answered=self._answered,
+            session_id=session if isinstance(session, str) and _SESSION.fullmatch(session) else "",
+            resets_at=self._limit.resets_at,
+            retry_after=self._limit.retry_after,
+        )
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the model has answered the process that runs now, as far as that can be seen."""
+        return self._answered and self._summary is None
 
     @property
     def usage(self) -> dict[str, float] | None:
@@ -128,7 +170,8 @@ class Tally:
         return _sum(self._counted, *(message.usage for message in self._messages.values()))
 
     def _begin(self, session: object) -> None:
-        self.doing, self._summary = WAITING, None
+        self.doing, self._summary, self._answered = WAITING, None, False
+        self._limit = _Limit()
         if session == self._session:
             return  # it went on by itself
         self._earlier = _sum(self._earlier, self._of_session())
@@ -140,6 +183,7 @@ class Tally:
         if not isinstance(found, dict):
             return
         self._summary, self.doing = None, WAITING
+        self._answered = self._answered or found.get("model") != _SYNTHETIC
         name = str(found.get("id"))
         message = self._messages.get(name)
         if message is None:
@@ -164,6 +208,9 @@ class Tally:
 
     def _take_summary(self, summary: Mapping[str, Any]) -> None:
         """Take what is told at the end: it counts from the beginning of the session, and beats what was reckoned."""
+        if _is_lost(summary):  # a process that did not come so far as to say that it begins
+            self._summary, self.doing, self._answered = summary, "", False
+            return
         models = summary.get("modelUsage")
         of_models = models.values() if isinstance(models, dict) else ()
         told = _sum(*(_counts(usage, _TOKENS) for usage in of_models)) | {"turns": _number(summary.get("num_turns"))}
@@ -190,7 +237,14 @@ def _at_the_end(usage: dict[str, float], summary: Mapping[str, Any]) -> Said:
         return Said(usage, text=text or None)
     errors = summary.get("errors")
     reason = text or "; ".join(map(str, errors if isinstance(errors, list) else ()))
-    return Said(usage, failure=_failure(summary, text), reason=reason[:MOST_REASON])
+    failure = _failure(summary, text)
+    return Said(usage, failure=failure, reason=reason[:MOST_REASON], session_lost=_is_lost(summary))
+
+
+def _is_lost(summary: Mapping[str, Any]) -> bool:
+    errors = summary.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return isinstance(first, str) and first.startswith(_NO_SESSION)
 
 
 def _failure(summary: Mapping[str, Any], text: str) -> str:

@@ -22,6 +22,7 @@ import msgspec
 from attrs import asdict, define, evolve
 
 from cco_sidecar.backends.gatherer.room import Gathered, Order, Room
+from cco_sidecar.backends.gatherer.scratch import sweep
 from cco_sidecar.core.secrets.redacting import redact
 from cco_sidecar.errors import ContextFailed
 
@@ -93,6 +94,7 @@ def main(arguments: list[str]) -> None:
     lifeline = _Lifeline(int(arguments[1]), room)
     threading.Thread(target=lifeline.listen, name="lifeline", daemon=True).start()
     with socket.socket(fileno=os.dup(0)) as connection:
+        sweep()
         _warm_up(connection)
         while (asked := received(connection, LENGTH.size)) is not None:
             text = received(connection, LENGTH.unpack(asked)[0])
@@ -110,7 +112,7 @@ def main(arguments: list[str]) -> None:
 def _warm_up(connection: socket.socket) -> None:
     """Have the rules' automata made before the first order: they are made as they run, and that takes 0.2 s."""
     wait = _IDLE_SECONDS  # the start of the sidecar comes first
-    for path in Path(__file__).parents[2].rglob("*.py"):
+    for path in (Path(__file__).parents[2] / "core").rglob("*.py"):
         if select.select([connection], [], [], wait)[0]:
             return
         wait = 0.0

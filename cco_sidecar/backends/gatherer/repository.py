@@ -7,7 +7,6 @@ links to the repository's objects and refs and a copy of HEAD, and a configurati
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from attrs import field, frozen
 
 from cco_sidecar.backends.gatherer.git import Git, GitError, Output
 from cco_sidecar.backends.gatherer.opener import is_young
+from cco_sidecar.backends.gatherer.scratch import scratch_directory
 
 _CONFIG_BYTES = 1 << 20
 _SHARED = ("objects", "refs", "packed-refs", "reftable", "info", "shallow")
@@ -85,10 +85,9 @@ def opened_repository(root: Path, git: Git) -> Iterator[Repository | None]:
     if location is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="cco-git-", ignore_cleanup_errors=True) as directory:
-        ours = Path(directory)
+    with scratch_directory() as ours:
         _link(location, ours)
-        environment = {"GIT_DIR": directory, "GIT_WORK_TREE": str(location.top)}
+        environment = {"GIT_DIR": str(ours), "GIT_WORK_TREE": str(location.top)}
         config = _configuration(location, git, environment)
         (ours / "config").write_text(_our_config(config))
         environment["GIT_INDEX_FILE"] = str(location.private / "index")

@@ -2,6 +2,7 @@
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,33 +57,35 @@ class Gathered:
     watch: int | None = None
 
 
-class Worker:
+class Worker(ABC):
     """What carries out orders, one at a time; blocks."""
 
+    @abstractmethod
     def start(self) -> None:
         """Do what is better done before the first order."""
 
+    @abstractmethod
     def abandon(self) -> None:
         """Say that nobody waits any more for the order that is carried out; may be called from any thread."""
 
+    @abstractmethod
     def gather(self, order: Order, check: Checkpoint) -> Gathered:
         """Carry one out; ``check`` is called now and then, and raises to end the work.
 
         :raises ContextFailed: the project cannot be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """Give back what is kept for the next."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """End what runs, and refuse the rest; may be called from any thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Clear up after `stop`, when nothing runs any more."""
-        raise NotImplementedError
 
 
 @define(eq=False)
@@ -96,6 +99,12 @@ class Room(Worker):
     _reserves: Reserves = field(init=False)
     _watches: dict[Path, int] = field(factory=dict, init=False)
     _unwatchable: dict[Path, float] = field(factory=dict, init=False)
+
+    def start(self) -> None:
+        """See `Worker.start`: there is nothing."""
+
+    def abandon(self) -> None:
+        """See `Worker.abandon`: who gave the order says so in its ``check``."""
 
     def __attrs_post_init__(self) -> None:
         self._reserves = Reserves.of(self._most_bytes, self._git, self._parser.parse)

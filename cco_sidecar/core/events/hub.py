@@ -25,7 +25,7 @@ from cco_sidecar.core.events.selection import Selection
 from cco_sidecar.core.events.starting import Log
 from cco_sidecar.core.events.subscriptions import Delivery, Subscription, Subscriptions
 from cco_sidecar.core.events.waiting import Answer, PollRoom, Reader, Waiter, Waiters
-from cco_sidecar.core.ledger import KeyRecord, Ledger, Record
+from cco_sidecar.core.ledger import ENTRY_KIND, KeyRecord, Ledger, Record
 from cco_sidecar.core.shielding import shielded
 from cco_sidecar.core.times import rfc3339, seconds_of
 from cco_sidecar.core.wheel import TimerWheel
@@ -79,7 +79,7 @@ class EventHub:
     _new_log_id: Callable[[], str]
     _on_delivery: Callable[[float, int], None]  # seconds from publish to the answers of so many parked polls
     _wheel: TimerWheel
-    kinds: tuple[str, ...] = ("log", "event")
+    kinds: tuple[str, ...] = ("log", ENTRY_KIND)
     waiters: Waiters = field(init=False)
     _fan_out: FanOut = field(init=False)
     followers: Followers = field(init=False)
@@ -155,7 +155,7 @@ class EventHub:
         """Publish, for one who never cancels."""
         event = self._number(draft)
         key = key_for(event) if key_for is not None else None
-        done = self._ledger.record("event", msgspec.Raw(event.encoded), key)
+        done = self._ledger.record(ENTRY_KIND, msgspec.Raw(event.encoded), key)
         return done.addCallback(lambda _: self._show(event))
 
     def _publish_again(self, event: Event, topic: str | None) -> "Deferred[Published]":
