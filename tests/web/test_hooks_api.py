@@ -123,8 +123,12 @@ def test_a_budget_that_is_used_up(sidecar: Sidecar) -> None:
     path = str(root(sidecar) / "main.py")
     assert edit(hooks, path) is None
     sidecar.admin.request("PUT", f"/api/budgets/issue/{hooks.issue_id}", {"seconds": 1}).ok()
-    # Asked as often as can be, its own bucket is empty before the second is over.
-    until(lambda: time.sleep(0.02) or edit(hooks, path), "the budget used up")
+
+    def is_denied() -> bool:
+        time.sleep(0.02)  # asked as often as can be, the hooks' own bucket is empty before the second is over
+        return edit(hooks, path) is not None
+
+    until(is_denied, "the budget used up")
     why = edit(hooks, path) or ""
     assert f"the budget of issue '{hooks.issue_id}' is used up" in why
     assert "write a checkpoint" in why
