@@ -50,6 +50,7 @@ class HookRequest(msgspec.Struct):
     hook_event_name: Annotated[str, Meta(min_length=1, max_length=64)]
     agent_id: Text | None = None
     tool_name: Text = ""
+    tool_use_id: Text = ""
     tool_input: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     stop_hook_active: bool = False
     source: Text = ""
@@ -147,8 +148,10 @@ class HooksAPI:
         return NOTHING if text is None else _told(call.body.hook_event_name, text)
 
     async def _before_tool(self, call: Call[Any, HookRequest], holder: Holder) -> HookAnswer:
-        path = call.body.file
-        if path is None or call.body.tool_name not in EDITS:
+        body, path = call.body, call.body.file
+        if body.agent_id is not None and body.tool_name.startswith(OURS):
+            call.project.hooks.call_aside(holder, body.tool_use_id)
+        if path is None or body.tool_name not in EDITS:
             return NOTHING
         why = await self._why_not(call, holder, path)
         if why is None:

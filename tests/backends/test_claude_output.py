@@ -58,7 +58,10 @@ def test_settings() -> None:
     url = "http://127.0.0.1:3001"
     open_ones = json.loads(settings_file("/usr/bin/python 3", url, may_fail=True))["hooks"]
     closed = json.loads(settings_file("/usr/bin/python 3", url, may_fail=False))["hooks"]
-    assert {event for event, [group] in open_ones.items() if group["hooks"][0]["type"] == "command"} == {"SessionStart"}
+    kinds = {
+        event: {hook["type"] for group in groups for hook in group["hooks"]} for event, groups in open_ones.items()
+    }
+    assert {event for event, found in kinds.items() if found != {"http"}} == {"SessionStart"}
     assert set(open_ones) == set(closed) == {*open_ones} | {"PreToolUse", "PostToolUse", "Stop", "PreCompact"}
     [ask] = open_ones["PreToolUse"][0]["hooks"]
     assert ask["url"] == f"{url}/api/hooks/claude"
@@ -67,6 +70,7 @@ def test_settings() -> None:
     [program] = closed["PreToolUse"][0]["hooks"]
     assert program["command"] == "'/usr/bin/python 3' -P -m cco_sidecar hook pre-tool-use --on-failure deny || exit 2"
     assert "NotebookEdit" in closed["PreToolUse"][0]["matcher"]
+    assert closed["PreToolUse"][1] == {"matcher": "mcp__cco__.*", "hooks": open_ones["Stop"][0]["hooks"]}
 
 
 def message(number: int, tokens: int, *content: object, model: str = "", **more: object) -> dict[str, Any]:

@@ -147,7 +147,9 @@ def test_a_sub_agent(fleet: Fleet) -> None:
     assert fleet.sidecar.call("POST", "/api/claims", {"resource": "shop.py", "ttl_seconds": 60}, token=other)[0] == 201
     heard: list[str] = []
     edit = {"file_path": str(shop), "old_string": "1", "new_string": "2"}
-    steps = in_order(ToolUse("Read", {"file_path": str(shop)}), ToolUse("Edit", edit), WELL, last=Text("It is his."))
+    steps = in_order(
+        ToolUse("Read", {"file_path": str(shop)}), ToolUse("Edit", edit), WELL, OURS, last=Text("It is his.")
+    )
 
     def script(asked: Asked) -> Answer:
         if not asked.is_turn or "Lower the price, sub." not in asked.prompt:
@@ -167,7 +169,7 @@ def test_a_sub_agent(fleet: Fleet) -> None:
     fleet.api.script = script
     fleet.plays["python-specialist"] = parent
     assert fleet.ended(fleet.spawn("python-specialist"))["status"] == "completed"
-    assert len(heard) == 4
+    assert len(heard) == 5
     assert "'shop.py' is claimed by 'the-other'" in heard[2]
     assert [text for text in heard if "Mind the tax." in text] == []
     assert shop.read_text() == "price = 1\n"

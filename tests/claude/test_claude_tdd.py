@@ -17,7 +17,7 @@ CONTEXT_TOKENS = 2_000
 BRIEFING_TOKENS = 1_000
 START_TOKENS = 2_000
 """The most that a hook tells at the start."""
-MOST_TOKENS = 36_000
+MOST_TOKENS = 40_000
 """What a model may be asked with: Claude Code's own instructions and tools (28,000), ours, what the work brought."""
 WAIT_MS = 60_000
 

@@ -157,6 +157,32 @@ def test_messages_come_along(sidecar: Sidecar) -> None:
     assert "Or at one." in said["additionalContext"]
 
 
+def test_a_sub_agents_call_of_our_tools(sidecar: Sidecar) -> None:
+    """Does not bring it what is written to its agent, who gets that with a call of its own."""
+    agent = sidecar.agent("python-specialist")
+    sent = sidecar.admin.post("/api/messages", {"to": agent.agent_id, "kind": "steer", "body": "Stop at noon."}).ok(201)
+
+    def call(call_id: str) -> str:
+        params = {"name": "list_events", "arguments": {}, "_meta": {"claudecode/toolUseId": call_id}}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        return str(agent.post("/api/mcp", body).ok()["result"])
+
+    def state() -> str:
+        return str(sidecar.admin.get(f"/api/messages/{sent['id']}").ok()["state"])
+
+    tool = {"tool_name": "mcp__cco__list_events", "tool_use_id": "toolu_1"}
+    assert hook(agent, "PreToolUse", agent_id="sub-1", **tool) == {}
+    assert "Stop at noon." not in call("toolu_1")
+    assert state() == "queued"
+    assert hook(agent, "PreToolUse", **{**tool, "tool_use_id": "toolu_2"}) == {}
+    assert "Stop at noon." in call("toolu_2")
+    assert state() == "offered"
+    call("toolu_1")
+    assert state() == "offered", "the sub-agent proves nothing"
+    call("toolu_3")
+    assert state() == "seen"
+
+
 def test_the_beginning(sidecar: Sidecar) -> None:
     """A briefing, with the task and what is waiting; after a compaction also a wish."""
     _, hooks = spawned(sidecar)

@@ -8,6 +8,7 @@ HOOK_KEY_VARIABLE = "CCO_HOOK_KEY"
 HOOK_SECONDS = 5
 START_SECONDS = 15
 ASKED = ("UserPromptSubmit", "PostToolUse", "PostToolUseFailure", "PreCompact", "Stop")
+OWN_TOOLS = "mcp__cco__"
 EDITS = ("Edit", "Write", "MultiEdit", "NotebookEdit")
 
 
@@ -53,7 +54,11 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
     begin = {"type": "command", "command": f"{program} session-start", "timeout": START_SECONDS}
     hooks: dict[str, list[Mapping[str, object]]] = {
         "SessionStart": [{"hooks": [begin]}],
-        "PreToolUse": [{"matcher": "|".join(EDITS), "hooks": [before_edit]}],
+        # Before our own tools, too: only a hook says which calls are those of a sub-agent.
+        "PreToolUse": [
+            {"matcher": "|".join(EDITS), "hooks": [before_edit]},
+            {"matcher": f"{OWN_TOOLS}.*", "hooks": [ask]},
+        ],
         **{event: [{"hooks": [ask]}] for event in ASKED},
     }
     return json.dumps({"permissions": {"allow": allowed}, "hooks": hooks}).encode()

@@ -9,6 +9,7 @@ MOST_FILES = 500
 """So many files are remembered for each agent, those used last."""
 MOST_AGENTS = 1_000
 MOST_EDITED = 5_000
+MOST_ASIDE = 64
 
 
 @frozen
@@ -57,6 +58,7 @@ class _Memory:
     read: "LRUCache[str, Stamp]" = field(factory=lambda: LRUCache(MOST_FILES))
     denied: "LRUCache[str, Denials]" = field(factory=lambda: LRUCache(MOST_FILES))
     held_back: bool = False
+    aside: "LRUCache[str, None]" = field(factory=lambda: LRUCache(MOST_ASIDE))
 
 
 @define(eq=False)
@@ -121,6 +123,15 @@ class Remembered:
         memory = self._of(agent)
         was, memory.held_back = memory.held_back, True
         return not was
+
+    def call_aside(self, agent: str, call_id: str) -> None:
+        """Note that a sub-agent is about to call one of our tools."""
+        self._of(agent).aside[call_id] = None
+
+    def was_aside(self, agent: str, call_id: str) -> bool:
+        """Say whether a call is a sub-agent's, so far as a hook told."""
+        memory = self._agents.get(agent)
+        return memory is not None and call_id in memory.aside
 
     def forget(self, agent: str) -> None:
         """Forget an agent that is gone."""

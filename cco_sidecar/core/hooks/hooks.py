@@ -104,6 +104,14 @@ class Hooks:
 
     # Words
 
+    def call_aside(self, holder: Holder, call_id: str) -> None:
+        """Note a call of our own tools by a sub-agent of an agent's."""
+        self._seen.call_aside(holder.agent_id, call_id)
+
+    def was_aside(self, agent: str, call_id: str) -> bool:
+        """Say whether a call was a sub-agent's: it is not to be given what is written to its agent."""
+        return self._seen.was_aside(agent, call_id)
+
     def news(self, holder: Holder) -> str | None:
         """Give what others have written to an agent, in words; None when there is nothing."""
         given = [] if holder.agent_id == ADMIN else self._messages.hand_over(holder.agent_id, MOST_MESSAGES)

@@ -223,16 +223,23 @@ class MCPAPI:
     async def _called(
         self, call: Call[Any, Any], asked: Asked, tool: Tool, arguments: Mapping[str, msgspec.Raw]
     ) -> dict[str, object]:
-        call.project.messages.called(call.holder.sub)
+        # A sub-agent of Claude Code's shares its agent's server; what is written to that one is not for it.
+        is_aside = call.project.hooks.was_aside(call.holder.sub, asked.tool_use_id)
+        if not is_aside:
+            call.project.messages.called(call.holder.sub)
+
+        def beside(shown: dict[str, Any]) -> dict[str, object]:
+            return result(asked, shown if is_aside else _with_messages(call, shown))
+
         try:
             reply = await self._caller.call(tool.placed(call.holder, arguments), call)
-            return result(asked, _with_messages(call, _told(reply)))
+            return beside(_told(reply))
         except CancelledError:
             raise  # the client hung up
         except Refusal as refusal:
             status = status_of(refusal)[0]
             audit_refusal(call.request, status, refusal)
-            return result(asked, _with_messages(call, self._sorry(call.request, refusal)))
+            return beside(self._sorry(call.request, refusal))
         except Exception:  # noqa: BLE001 - its log line has the tool's name; the answer is the protocol's
             _log.failure("a tool failed", request_id=call.request.request_id, tool=tool.name)
             error = ProtocolError(INTERNAL_ERROR, internal_error())

@@ -122,6 +122,12 @@ class Asked:
         token = self.meta.get("progressToken")
         return token if isinstance(token, str) or type(token) is int else None
 
+    @property
+    def tool_use_id(self) -> str:
+        """What Claude Code calls this call, in its hooks, too; empty for other clients."""
+        found = self.meta.get("claudecode/toolUseId")
+        return found if isinstance(found, str) else ""
+
 
 def invalid(code: int, message: str, path: str = "$", **data: object) -> ProtocolError:
     """Make the refusal of a message."""
