@@ -38,6 +38,7 @@ class Agents:
     port: int
     root: Path
     keys: Sequence[str]
+    hooks_each: int = HOOKS_EACH
     seconds: list[float] = field(factory=list)
     denied: int = 0
     refused: int = 0
@@ -50,7 +51,7 @@ class Agents:
         connection = Connection(self.port, key)
         await connection.open()
         await asyncio.sleep(number * PAUSE_SECONDS / len(self.keys))
-        for turn in range(HOOKS_EACH):
+        for turn in range(self.hooks_each):
             body = json.dumps(self._hook(number, turn)).encode()
             began = time.perf_counter()
             status, answer = await connection.call("POST", "/api/hooks/claude", body)
@@ -91,7 +92,7 @@ def file_of(number: int) -> str:
     return f"module{number}.py"
 
 
-def ours(directory: Path, agents: int = AGENTS) -> Agents:
+def ours(directory: Path, agents: int = AGENTS, hooks_each: int = HOOKS_EACH) -> Agents:
     """Let the agents work with a sidecar."""
     sidecar = Sidecar(directory, config={"agents": {"runners": RUNNERS, "max_per_parent": 0}})
     for number in range(agents):
@@ -104,7 +105,7 @@ def ours(directory: Path, agents: int = AGENTS) -> Agents:
             for number, name in enumerate(names):
                 token = sidecar.agent_token(name, agent_type="python-specialist", issue_id="issue-1")
                 sidecar.call("POST", "/api/claims", {"resource": file_of(number)}, token=token)
-            found = Agents(sidecar.port, sidecar.root, [keys.make("p", name) for name in names])
+            found = Agents(sidecar.port, sidecar.root, [keys.make("p", name) for name in names], hooks_each)
             asyncio.run(found.run())
         finally:
             for name in names:

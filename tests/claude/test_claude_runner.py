@@ -73,7 +73,7 @@ def test_the_final_text_becomes_the_result(sidecar: Sidecar) -> None:
     assert usage["cost_usd"] > 0
     _, result = sidecar.call("GET", f"/api/results/id/{agent['result_id']}")
     assert result["result"] == {"status": "success", "summary": "I greeted the world.", "source": "final_text"}
-    _, events = sidecar.call("GET", "/api/events?type=agent_completed")
+    _, events = sidecar.call("GET", "/api/events/wait/agent_completed?since=earliest")
     assert events["events"][0]["data"]["result_id"] == agent["result_id"]
     _, issue = sidecar.call("GET", "/api/issues/issue-1")
     assert issue["cost"] == usage
@@ -89,7 +89,7 @@ def test_what_is_not_its_own_fault(sidecar: Sidecar, status: int, failure: str) 
         agent = ended(sidecar, spawn(sidecar, api, CLAUDE_CODE_MAX_RETRIES="1"))
     assert (agent["status"], agent["failure"], agent["result_id"]) == ("failed", failure, None)
     assert str(status) in agent["reason"]
-    _, events = sidecar.call("GET", "/api/events?type=agent_failed")
+    _, events = sidecar.call("GET", "/api/events/wait/agent_failed?since=earliest")
     assert events["events"][0]["data"]["failure"] == failure
 
 

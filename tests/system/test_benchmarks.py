@@ -248,6 +248,5 @@ def test_a_hook_is_a_process(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_hooks(tmp_path: Path) -> None:
     """Every hook is answered, and just the edits of what another has claimed are denied."""
-    found = hooks.ours(tmp_path, agents=3)
-    assert (len(found.seconds), found.refused) == (3 * hooks.HOOKS_EACH, 0)
-    assert found.denied == 3 * hooks.HOOKS_EACH // 5
+    found = hooks.ours(tmp_path, agents=3, hooks_each=5)
+    assert (len(found.seconds), found.refused, found.denied) == (15, 0, 3)
