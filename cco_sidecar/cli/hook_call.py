@@ -150,7 +150,7 @@ def _is_to_be_told(call: Call, trouble: Trouble, asker: Agent | Person | None) -
 def _denial(what: str) -> dict[str, object]:
     reason = (
         "The sidecar could not be asked whether another agent is at work on this file, and here no edit goes without "
-        f"that (--on-failure deny). {what} Until then do not edit; if a person is there, tell them."
+        f"that (--on-failure deny). {what.rstrip('.')}. Until then do not edit; if a person is there, tell them."
     )
     output = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason}
     return {"hookSpecificOutput": output}
