@@ -42,6 +42,9 @@ def stopped(sidecar: Sidecar) -> None:
 
 def _kill_all(sidecar: Sidecar) -> None:
     for project in sidecar.settings.projects:
+        # A workflow tries again when its agent was killed.
+        for issue in sidecar.admin.get("/api/issues", project=project, limit=1000).ok()["issues"]:
+            sidecar.admin.post(f"/api/issues/{issue['issue_id']}/stop", project=project)
         for agent in sidecar.admin.get("/api/agents", project=project, limit=1000).ok()["agents"]:
             sidecar.admin.delete(f"/api/agents/{agent['agent_id']}", project=project, force="true")
 
