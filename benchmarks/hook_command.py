@@ -29,8 +29,8 @@ READ = {
     "cwd": "/work",
     "hook_event_name": "PostToolUse",
     "tool_name": "Read",
-    "tool_input": {"file_path": "/work/src/main.py"},
-    "tool_response": {"type": "text", "file": {"filePath": "/work/src/main.py", "content": "0123456789" * 10_000}},
+    "tool_input": {"file_path": "/src/shop/main.py"},
+    "tool_response": {"type": "text", "file": {"filePath": "/src/shop/main.py", "content": "0123456789" * 10_000}},
 }
 JSON = "Content-Type: application/json"
 

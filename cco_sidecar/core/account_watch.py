@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -14,7 +13,6 @@ from cco_sidecar.core.agent_registry import Home
 from cco_sidecar.core.agent_rows import LIVE, Agent
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.breaker import CLOSED, MOST_PROBE_SECONDS, Breaker
-from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.results import LIFECYCLE_TOPIC
 from cco_sidecar.core.times import rfc3339
@@ -156,11 +154,4 @@ def _draft(event: str, breaker: Breaker, account: Account) -> Draft:
         "parked": account.parked,
         "what_to_do": None if is_over else breaker.what_to_do,
     }
-    return Draft(
-        event_type=event,
-        topic=LIFECYCLE_TOPIC,
-        publisher=SIDECAR,
-        agent_type=None,
-        issue_id=None,
-        data=msgspec.Raw(msgspec.json.encode(data)),
-    )
+    return Draft.of_sidecar(event, LIFECYCLE_TOPIC, data)

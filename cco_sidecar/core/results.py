@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from cco_sidecar.core.events.event import SIDECAR, Event
+from cco_sidecar.core.events.event import Event
 from cco_sidecar.core.events.hub import Draft
 from cco_sidecar.core.ledger import KeyRecord
 from cco_sidecar.core.projects import Project
@@ -171,11 +171,4 @@ def _ending(report: Report, result_id: str) -> Draft:
 
 
 def _draft(event_type: str, topic: str, report: Report, data: dict[str, Any]) -> Draft:
-    return Draft(
-        event_type=event_type,
-        topic=topic,
-        publisher=SIDECAR,
-        agent_type=report.agent_type,
-        issue_id=report.issue_id,
-        data=msgspec.Raw(msgspec.json.encode(data)),
-    )
+    return Draft.of_sidecar(event_type, topic, data, agent_type=report.agent_type, issue_id=report.issue_id)

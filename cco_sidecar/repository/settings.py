@@ -6,11 +6,8 @@ from itertools import pairwise
 
 from attrs import frozen
 
+from cco_sidecar.core.hooks.tools import ALL_OF_OURS, EDITS, SERVER
 from cco_sidecar.repository import jsontext
-
-SERVER = "cco"
-PERMISSION = f"mcp__{SERVER}"
-EDITS = "Edit|Write|MultiEdit|NotebookEdit"
 
 _HOOK_SECONDS = 10
 _DENYING = "pre-tool-use"
@@ -28,7 +25,7 @@ class _Hook:
 _HOOKS = (
     _Hook("SessionStart", "session-start"),
     _Hook("UserPromptSubmit", "user-prompt-submit"),
-    _Hook("PreToolUse", _DENYING, EDITS),
+    _Hook("PreToolUse", _DENYING, "|".join(EDITS)),
     _Hook("PostToolUse", "post-tool-use"),
     _Hook("PostToolUseFailure", "post-tool-use-failure"),
     _Hook("PreCompact", "pre-compact"),
@@ -108,7 +105,7 @@ def drop_server(text: str) -> str:
 def put_settings(text: str, reach: Reach) -> str:
     """Give ``.claude/settings.json`` with our hooks and permission."""
     text = _with_item(text, ["enabledMcpjsonServers"], SERVER)
-    text = _with_item(text, ["permissions", "allow"], PERMISSION)
+    text = _with_item(text, ["permissions", "allow"], ALL_OF_OURS)
     for hook in _HOOKS:
         text = _put_hook(text, hook, reach.hook(hook.command))
     return text
@@ -117,7 +114,7 @@ def put_settings(text: str, reach: Reach) -> str:
 def drop_settings(text: str) -> str:
     """Give ``.claude/settings.json`` without what is ours; empty when nothing else was in it."""
     text = _without_item(text, ["enabledMcpjsonServers"], SERVER)
-    text = _without_item(text, ["permissions", "allow"], PERMISSION)
+    text = _without_item(text, ["permissions", "allow"], ALL_OF_OURS)
     root = jsontext.get(text, ["hooks"])
     for event in [member.key for member in root.members] if root else []:
         while (found := _find_hook(text, str(event))) is not None:

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from cco_sidecar.core.agents import Agents
 from cco_sidecar.core.briefing import briefing_markdown
 from cco_sidecar.core.hooks.files import FileSeen
+from cco_sidecar.core.hooks.tools import EDITS, OURS, READS
 from cco_sidecar.core.hooks.wording import after_compaction, before_compaction
 from cco_sidecar.core.tenure import Holder, holder_of
 from cco_sidecar.interfaces import IResultStore
@@ -27,11 +28,7 @@ MOST_BYTES = 8 * 1024 * 1024
 """A hook's input has the whole output of a tool in it: a picture, a long file."""
 BRIEFING_TOKENS = 2_000
 """Claude Code puts the answer of a hook aside, into a file, when it has more than 10,000 characters."""
-EDITS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit"})
-READS = frozenset({"Read", "NotebookRead"})
 AFTER_TOOL = frozenset({"PostToolUse", "PostToolUseFailure"})
-OURS = "mcp__cco__"
-"""How the names of our own tools begin: their results bring messages themselves."""
 FOR_GOOD = frozenset({"logout", "prompt_input_exit", "bypass_permissions_disabled", "other"})
 """Reasons of SessionEnd after which the program is gone; after ``clear`` and ``resume`` it goes on."""
 
@@ -69,7 +66,7 @@ class HookRequest(msgspec.Struct):
     @property
     def file(self) -> str | None:
         """The file that a tool reads or edits."""
-        if self.tool_name not in EDITS | READS:
+        if self.tool_name not in EDITS + READS:
             return None
         try:
             found = msgspec.json.decode(self.tool_input, type=_ToolInput)

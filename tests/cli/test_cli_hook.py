@@ -74,11 +74,11 @@ def test_what_the_sidecar_has_no_use_for_stays(sidecar: "ScriptedSidecar") -> No
     """A tool's answer of megabytes, what was written, and the prompt; paths and short fields go."""
     sidecar.on(*TOKENS, {"token": "mine"}, 201)
     sidecar.on(*HOOKS, {})
-    tool_input = {"file_path": "/work/a.py", "content": "x" * 3_000_000, "notebook_path": 7}
+    tool_input = {"file_path": "/src/shop/a.py", "content": "x" * 3_000_000, "notebook_path": 7}
     hook = said("PostToolUse", tool_name="Write", tool_input=tool_input, tool_response={"x": "y" * 5_000_000})
     assert ran("post-tool-use", hook | {"prompt": "secret", "effort": {"level": "high"}, "long": "z" * 9000})[0] == 0
     assert sidecar.asked[-1].body == said("PostToolUse", tool_name="Write") | {
-        "tool_input": {"file_path": "/work/a.py", "notebook_path": 7}
+        "tool_input": {"file_path": "/src/shop/a.py", "notebook_path": 7}
     }
 
 

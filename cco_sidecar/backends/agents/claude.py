@@ -4,12 +4,12 @@ import json
 import shlex
 from collections.abc import Mapping
 
+from cco_sidecar.core.hooks.tools import ALL_OF_OURS, EDITS, OURS, SERVER
+
 HOOK_KEY_VARIABLE = "CCO_HOOK_KEY"
 HOOK_SECONDS = 5
 START_SECONDS = 15
 ASKED = ("UserPromptSubmit", "PostToolUse", "PostToolUseFailure", "PreCompact", "Stop")
-OWN_TOOLS = "mcp__cco__"
-EDITS = ("Edit", "Write", "MultiEdit", "NotebookEdit")
 
 
 def servers_file(python: str) -> bytes:
@@ -25,7 +25,7 @@ def servers_file(python: str) -> bytes:
         "args": ["-P", "-m", "cco_sidecar", "mcp"],
         "alwaysLoad": True,
     }
-    return json.dumps({"mcpServers": {"cco": server}}).encode()
+    return json.dumps({"mcpServers": {SERVER: server}}).encode()
 
 
 def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
@@ -37,7 +37,7 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
     :param url: the sidecar's; written out, for Claude Code fills in no variables there.
     :param may_fail: an edit that the sidecar could not be asked about goes on.
     """
-    allowed = ["mcp__cco", "Bash", "Edit", "Write", "NotebookEdit", "Read", "Glob", "Grep", "Task", "Skill"]
+    allowed = [ALL_OF_OURS, "Bash", "Edit", "Write", "NotebookEdit", "Read", "Glob", "Grep", "Task", "Skill"]
     ask = {
         "type": "http",
         "url": f"{url}/api/hooks/claude",
@@ -57,7 +57,7 @@ def settings_file(python: str, url: str, *, may_fail: bool) -> bytes:
         # Before our own tools, too: only a hook says which calls are those of a sub-agent.
         "PreToolUse": [
             {"matcher": "|".join(EDITS), "hooks": [before_edit]},
-            {"matcher": f"{OWN_TOOLS}.*", "hooks": [ask]},
+            {"matcher": f"{OURS}.*", "hooks": [ask]},
         ],
         **{event: [{"hooks": [ask]}] for event in ASKED},
     }

@@ -219,13 +219,8 @@ class Provisions:
             return None
         hub = self._projects.get(agent.project_id).hub
         data = _condition_of(agent) if event_type in CONDITION_EVENTS.values() else _state_of(agent)
-        draft = Draft(
-            event_type=event_type,
-            topic=LIFECYCLE_TOPIC,
-            publisher=SIDECAR,
-            agent_type=agent.agent_type,
-            issue_id=agent.issue_id,
-            data=msgspec.Raw(msgspec.json.encode(data)),
+        draft = Draft.of_sidecar(
+            event_type, LIFECYCLE_TOPIC, data, agent_type=agent.agent_type, issue_id=agent.issue_id
         )
         return hub.publish(draft).addCallback(lambda published: published)
 

@@ -34,13 +34,11 @@ class BudgetNews:
 
     def publish(self, budget: BudgetRecord, crossing: Crossing) -> "Deferred[object]":
         """Fire when it is published that a budget came to a limit; raises as the journal."""
-        draft = Draft(
-            event_type=EVENTS[crossing.level],
-            topic=TOPIC,
-            publisher=SIDECAR,
-            agent_type=None,
+        draft = Draft.of_sidecar(
+            EVENTS[crossing.level],
+            TOPIC,
+            _data(budget, crossing),
             issue_id=budget.id if budget.kind == "issue" else None,
-            data=msgspec.Raw(msgspec.json.encode(_data(budget, crossing))),
         )
 
         async def work(record: _MakeKey) -> Answered:

@@ -13,7 +13,6 @@ from cco_sidecar.core.claims.entry import ClaimRecord, Entry, Wish, read_resourc
 from cco_sidecar.core.claims.queue import ClaimQueue, Obstacles
 from cco_sidecar.core.claims.refusals import SHOWN_CONFLICTS, claimed, deadlock, gone
 from cco_sidecar.core.claims.resources import NoResource, Resource, resource
-from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft, EventHub
 from cco_sidecar.core.events.waiting import Reader
 from cco_sidecar.core.fences import Fences
@@ -401,13 +400,8 @@ class Claims:
             "since": rfc3339(record.since),
             "expired_at": rfc3339(record.expires_at),
         }
-        draft = Draft(
-            event_type=EXPIRED_EVENT,
-            topic=TOPIC,
-            publisher=SIDECAR,
-            agent_type=record.holder.agent_type,
-            issue_id=record.holder.issue_id,
-            data=msgspec.Raw(msgspec.json.encode(data)),
+        draft = Draft.of_sidecar(
+            EXPIRED_EVENT, TOPIC, data, agent_type=record.holder.agent_type, issue_id=record.holder.issue_id
         )
         self._hub.publish(draft).addErrback(_untold, record.id)
 

@@ -1,6 +1,7 @@
 """The events of one project: published once on disk, read by all, awaited by parked polls."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
 
 import msgspec
 from attrs import define, field
@@ -9,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from cco_sidecar.core.events.event import (
+    SIDECAR,
     Event,
     EventBody,
     Extensions,
@@ -49,6 +51,20 @@ class Draft(msgspec.Struct, frozen=True):
     ttl_seconds: int = 86400
     extensions: Extensions | msgspec.UnsetType = msgspec.UNSET
     replayed_from: str | msgspec.UnsetType = msgspec.UNSET
+
+    @classmethod
+    def of_sidecar(  # noqa: PLR0917 - the envelope's fields
+        cls,
+        event_type: str,
+        topic: str,
+        data: Mapping[str, object] | None,
+        agent_type: str | None = None,
+        issue_id: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Self:
+        """Make an event that the sidecar itself publishes; type and issue are those of the agent that it is about."""
+        text = msgspec.Raw(msgspec.json.encode(data))
+        return cls(event_type, topic, SIDECAR, agent_type, issue_id, text, correlation_id)
 
 
 class Published(msgspec.Struct, frozen=True):

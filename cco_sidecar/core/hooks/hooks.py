@@ -1,6 +1,5 @@
 """What the hooks of one project's agents are answered: decided from claims, messages, and what hooks told before."""
 
-import msgspec
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -8,7 +7,6 @@ from twisted.python.failure import Failure
 
 from cco_sidecar.core.claims.claims import TOPIC, Claims
 from cco_sidecar.core.claims.entry import ClaimRecord
-from cco_sidecar.core.events.event import SIDECAR
 from cco_sidecar.core.events.hub import Draft, EventHub
 from cco_sidecar.core.hooks.files import FileSeen, Remembered
 from cco_sidecar.core.hooks.wording import LAST_TRY, changed, denied, wanted_by
@@ -92,14 +90,7 @@ class Hooks:
             "claim_id": record.id,
             "held_by": record.holder.agent_id,
         }
-        draft = Draft(
-            event_type=DENIED_EVENT,
-            topic=TOPIC,
-            publisher=SIDECAR,
-            agent_type=holder.agent_type,
-            issue_id=holder.issue_id,
-            data=msgspec.Raw(msgspec.json.encode(data)),
-        )
+        draft = Draft.of_sidecar(DENIED_EVENT, TOPIC, data, agent_type=holder.agent_type, issue_id=holder.issue_id)
         self._hub.publish(draft).addErrback(_untold)
 
     # Words

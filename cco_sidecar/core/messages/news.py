@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from attrs import define
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -57,14 +56,7 @@ def _draft(delivery: Delivery) -> Draft:
         "offers": state.offers,
         "reason": state.reason,
     }
-    return Draft(
-        event_type=EVENT,
-        topic=TOPIC,
-        publisher=SIDECAR,
-        agent_type=delivery.holder.agent_type,
-        issue_id=record.sender.issue_id,
-        data=msgspec.Raw(msgspec.json.encode(data)),
-    )
+    return Draft.of_sidecar(EVENT, TOPIC, data, agent_type=delivery.holder.agent_type, issue_id=record.sender.issue_id)
 
 
 def _untold(failure: Failure, message_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -72,13 +71,12 @@ def _draft(event_type: str, task: Task) -> Draft:
         "reason": state.reason,
         "result": state.result,
     }
-    return Draft(
-        event_type=event_type,
-        topic=TOPIC,
-        publisher=SIDECAR,
+    return Draft.of_sidecar(
+        event_type,
+        TOPIC,
+        data,
         agent_type=None if state.lease is None else state.lease.holder.agent_type,
         issue_id=record.issue_id,
-        data=msgspec.Raw(msgspec.json.encode(data)),
     )
 
 

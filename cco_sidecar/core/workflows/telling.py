@@ -94,15 +94,7 @@ class Teller:
         return Deferred.fromCoroutine(self._publish(run, news))
 
     async def _publish(self, run: Run, news: News) -> object:
-        draft = Draft(
-            event_type=news.event_type,
-            topic=TOPIC,
-            publisher=SIDECAR,
-            agent_type=None,
-            issue_id=run.issue_id,
-            data=msgspec.Raw(msgspec.json.encode(news.data)),
-            correlation_id=run.run_id,
-        )
+        draft = Draft.of_sidecar(news.event_type, TOPIC, news.data, issue_id=run.issue_id, correlation_id=run.run_id)
 
         async def work(record: Callable[[int, object], KeyRecord]) -> Answered:
             # The key is written with the event: whoever asks again, after whatever crash, finds both or neither.
